@@ -1,0 +1,1 @@
+"""The S3 gateway over the node layer in `dsn`."""
