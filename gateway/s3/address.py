@@ -1,0 +1,119 @@
+"""From the path on the wire to a bucket and a key; never normalises, decodes exactly once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from gateway.s3.errors import ErrorCode, S3Error
+
+KEY_BYTES_MAX = 1024
+DEFAULT_BUCKET = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a path names: the service (no bucket), a bucket (no key), or an object.
+
+    `key` is the decoded key: valid UTF-8 without NUL, 1 to 1024 bytes. `base_path` is the
+    configured path that matched, without its trailing slash (`""` for `/`). `bucket_slash`
+    tells `/s3/b/` (True) from `/s3/b` (False); it is False whenever there is a key.
+    """
+
+    bucket: str | None
+    key: bytes | None
+    base_path: str
+    bucket_slash: bool = False
+
+
+def order_base_paths(paths: Iterable[str]) -> tuple[str, ...]:
+    """Prepare configured base paths (`/s3`, `/`) for `parse_address`: longest first.
+
+    Raises ValueError for a path that does not start with a slash.
+    """
+    wanted = set(paths)
+    for path in wanted:
+        if not path.startswith("/"):
+            raise ValueError(f"a base path starts with '/': {path!r}")
+    return tuple(sorted({path.rstrip("/") for path in wanted}, key=len, reverse=True))
+
+
+def parse_address(path: str, base_paths: Iterable[str]) -> Address | None:
+    """Read the path of a request as sent, without its query: still percent-encoded.
+
+    `base_paths` comes from `order_base_paths`; the longest match wins. None means that the
+    path is under none of them. `+` is a plus sign, and `.`, `..`, `//` and `%2F` are parts
+    of the key like any other.
+
+    Raises S3Error: InvalidURI for a broken escape, a NUL or bytes that are not UTF-8,
+    KeyTooLongError beyond 1024 bytes, InvalidBucketName for an empty bucket before a key.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+    """
+    for base_path in base_paths:
+        rest = path[len(base_path) :]
+        if path.startswith(base_path) and (not rest or rest[0] == "/"):
+            break
+    else:
+        return None
+    if len(rest) <= 1:
+        return Address(None, None, base_path)
+    raw_bucket, slash, raw_key = rest[1:].partition("/")
+    bucket = _decode(raw_bucket).decode()
+    if not bucket:
+        raise S3Error(ErrorCode.InvalidBucketName, BucketName="")
+    if not raw_key:
+        return Address(bucket, None, base_path, bucket_slash=bool(slash))
+    return Address(bucket, _check_length(_decode(raw_key)), base_path)
+
+
+def flat_address(address: Address) -> Address:
+    """Read a one-segment address (`/s3/name`) as Auto Drive does: key `name` in `default`.
+
+    With its slash (`/s3/name/`) the key is `name/`. Raises S3Error KeyTooLongError.
+    """
+    if address.bucket is None or address.key is not None:
+        raise ValueError("only the address of a bucket can be read as a flat key")
+    key = address.bucket.encode() + b"/" * address.bucket_slash
+    return Address(DEFAULT_BUCKET, _check_length(key), address.base_path)
+
+
+def check_bucket_name(name: str) -> None:
+    """Refuse a name that CreateBucket must not create, by S3Error InvalidBucketName.
+
+    AWS also reserves prefixes and suffixes for itself (`xn--`, `-s3alias`, …); they mean
+    nothing here and are allowed.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+    """
+    if not _BUCKET_NAME.fullmatch(name) or _IPV4_SHAPE.fullmatch(name):
+        raise S3Error(ErrorCode.InvalidBucketName, BucketName=name)
+
+
+_BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+_BUCKET_NAME = re.compile(r"(?!.*(?:\.\.|\.-|-\.))[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_IPV4_SHAPE = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
+
+
+def _decode(segment: str) -> bytes:
+    if segment.isascii() and "%" not in segment and "\0" not in segment:
+        return segment.encode("ascii")
+    if _BROKEN_ESCAPE.search(segment):
+        raise S3Error(ErrorCode.InvalidURI)
+    # Raw bytes that are not UTF-8 reach us as lone surrogates and must fail below.
+    decoded = unquote_to_bytes(segment.encode("utf-8", "surrogateescape"))
+    try:
+        decoded.decode()
+    except UnicodeDecodeError:
+        raise S3Error(ErrorCode.InvalidURI) from None
+    if b"\0" in decoded:
+        raise S3Error(ErrorCode.InvalidURI)
+    return decoded
+
+
+def _check_length(key: bytes) -> bytes:
+    if len(key) > KEY_BYTES_MAX:
+        raise S3Error(ErrorCode.KeyTooLongError, Size=len(key), MaxSizeAllowed=KEY_BYTES_MAX)
+    return key
