@@ -15,11 +15,11 @@ from dsn.cid import DIGEST_BYTES, NODE_CID_PREFIX
 from dsn.errors import InvalidNodeError
 from dsn.node import CHUNK_BYTES, Compression, Encryption, Node, NodeType, UploadOptions
 from dsn.varint import (
-    VARINT_MAX,
+    UVARINT_MAX,
     InvalidVarintError,
-    decode_varint,
-    encode_varint,
-    varint_bytes,
+    encode_uvarint,
+    read_uvarint,
+    uvarint_bytes,
 )
 
 LINK_PREFIX = bytes.fromhex("12260a24") + NODE_CID_PREFIX
@@ -37,11 +37,11 @@ _LEVEL, _COMPRESSION_CHUNK_SIZE = 0x10, 0x18
 _ENCRYPTION_CHUNK_SIZE = 0x10
 
 
-def leaf_prefix(payload_bytes: int) -> bytes:
-    """The bytes of a FileChunk leaf before its payload of `payload_bytes` bytes."""
-    length = encode_varint(payload_bytes)
-    message = b"\x08\x02\x18" + length + b"\x2a" + length
-    return b"\x0a" + encode_varint(len(message) + payload_bytes) + message
+def leaf_prefix(payload_bytes: int, node_type: NodeType = NodeType.FileChunk) -> bytes:
+    """The bytes of a leaf before its payload of `payload_bytes` bytes."""
+    length = encode_uvarint(payload_bytes)
+    message = bytes((_TYPE, node_type, _SIZE)) + length + bytes((_PAYLOAD,)) + length
+    return b"\x0a" + encode_uvarint(len(message) + payload_bytes) + message
 
 
 FULL_LEAF_PREFIX = leaf_prefix(CHUNK_BYTES)
@@ -72,17 +72,17 @@ def encode_node(node: Node) -> bytes:
         message += _int32(_LINK_DEPTH, node.link_depth)
     if node.size is not None:
         message.append(_SIZE)
-        message += encode_varint(node.size)
+        message += encode_uvarint(node.size)
     if node.name is not None:
         message += _delimited(_NAME, node.name.encode())
     data = node.data or b""
     if node.data is not None:
         message.append(_PAYLOAD)
-        message += encode_varint(len(data))
+        message += encode_uvarint(len(data))
     options = b""
     if node.upload_options is not None:
         options = _delimited(_OPTIONS, _encode_options(node.upload_options))
-    message_bytes = encode_varint(len(message) + len(data) + len(options))
+    message_bytes = encode_uvarint(len(message) + len(data) + len(options))
     return b"".join((encode_links(node.links), b"\x0a", message_bytes, message, data, options))
 
 
@@ -99,6 +99,21 @@ def decode_node(block: bytes | memoryview) -> Node:
         upload_options=parsed.upload_options,
         links=parsed.links,
     )
+
+
+def decode_links(block: bytes) -> tuple[bytes, ...]:
+    """The digests a block links to, without decoding the rest of it; InvalidNodeError."""
+    # Links have a fixed stride and the data field that follows has another tag, so the first bytes
+    # of all strides tell how many there are; one comparison then checks every prefix at once.
+    heads = block[::LINK_BYTES]
+    count = len(heads) - len(heads.lstrip(b"\x12"))
+    stop = count * LINK_BYTES
+    links = tuple(
+        [block[end - DIGEST_BYTES : end] for end in range(LINK_BYTES, stop + 1, LINK_BYTES)]
+    )
+    if count and LINK_PREFIX + LINK_PREFIX.join(links) != block[:stop]:
+        raise InvalidNodeError("a link is not the bare CID of a node")
+    return links
 
 
 def leaf_payload(block: bytes | memoryview) -> memoryview:
@@ -119,8 +134,8 @@ def leaf_payload(block: bytes | memoryview) -> memoryview:
 
 def leaf_bytes(payload_bytes: int) -> int:
     """The length of a FileChunk leaf with `payload_bytes` bytes of payload."""
-    message_bytes = 4 + 2 * varint_bytes(payload_bytes) + payload_bytes
-    return 1 + varint_bytes(message_bytes) + message_bytes
+    message_bytes = 4 + 2 * uvarint_bytes(payload_bytes) + payload_bytes
+    return 1 + uvarint_bytes(message_bytes) + message_bytes
 
 
 def _encode_options(options: UploadOptions) -> bytes:
@@ -137,13 +152,13 @@ def _encode_options(options: UploadOptions) -> bytes:
 
 
 def _delimited(tag: int, content: bytes) -> bytes:
-    return bytes((tag,)) + encode_varint(len(content)) + content
+    return bytes((tag,)) + encode_uvarint(len(content)) + content
 
 
 def _int32(tag: int, value: int) -> bytes:
     if value > INT32_MAX:
         raise ValueError(f"not an int32: {value}")
-    return bytes((tag,)) + encode_varint(value)
+    return bytes((tag,)) + encode_uvarint(value)
 
 
 def _optional_int32(tag: int, value: int | None) -> bytes:
@@ -212,14 +227,14 @@ class _Message:
 
     def _varint(self) -> int:
         try:
-            value, self._position = decode_varint(self._block, self._position)
+            value, self._position = read_uvarint(self._block, self._position)
         except InvalidVarintError as error:
             raise InvalidNodeError(str(error)) from None
         return value
 
 
 def _parse(block: bytes) -> _Parsed:
-    links = _parse_links(block)
+    links = decode_links(block)
     outer = _Message(block, LINK_BYTES * len(links), len(block))
     inner = outer.delimited(_DATA)
     if inner is None:
@@ -228,7 +243,7 @@ def _parse(block: bytes) -> _Parsed:
     message = _Message(block, inner.start, inner.stop)
     node_type = message.number(_TYPE)
     link_depth = message.number(_LINK_DEPTH)
-    size = message.optional_number(_SIZE, VARINT_MAX)
+    size = message.optional_number(_SIZE, UVARINT_MAX)
     name = message.delimited(_NAME)
     payload = message.delimited(_PAYLOAD)
     options = message.delimited(_OPTIONS)
@@ -242,20 +257,6 @@ def _parse(block: bytes) -> _Parsed:
         upload_options=None if options is None else _parse_options(block, options),
         links=links,
     )
-
-
-def _parse_links(block: bytes) -> tuple[bytes, ...]:
-    # Links have a fixed stride and the data field that follows has another tag, so the first bytes
-    # of all strides tell how many there are; one comparison then checks every prefix at once.
-    heads = block[::LINK_BYTES]
-    count = len(heads) - len(heads.lstrip(b"\x12"))
-    stop = count * LINK_BYTES
-    links = tuple(
-        [block[end - DIGEST_BYTES : end] for end in range(LINK_BYTES, stop + 1, LINK_BYTES)]
-    )
-    if count and LINK_PREFIX + LINK_PREFIX.join(links) != block[:stop]:
-        raise InvalidNodeError("a link is not the bare CID of a node")
-    return links
 
 
 def _parse_options(block: bytes, span: slice) -> UploadOptions:

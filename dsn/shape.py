@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dsn.codec import LINK_BYTES, leaf_bytes
 from dsn.node import DEFAULT_LIMITS, DagLimits
-from dsn.varint import varint_bytes
+from dsn.varint import uvarint_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class FileShape:
             return leaf_bytes(self.leaf_bytes(index))
         links = self.links_of(level, index)
         # type, link depth and size (= links), each a tag and a varint, inside the data field
-        message_bytes = 2 + 1 + varint_bytes(level) + 1 + varint_bytes(links)
-        return LINK_BYTES * links + 1 + varint_bytes(message_bytes) + message_bytes
+        message_bytes = 2 + 1 + uvarint_bytes(level) + 1 + uvarint_bytes(links)
+        return LINK_BYTES * links + 1 + uvarint_bytes(message_bytes) + message_bytes
 
     def _check(self, level: int, index: int) -> None:
         if not 0 <= level <= self.depth or not 0 <= index < self.count_at(level):
