@@ -18,7 +18,9 @@ class ErrorCode(Enum):
     status: int
     message: str
 
+    AccessControlListNotSupported = 400, "The bucket does not allow ACLs."
     AccessDenied = 403, "Access Denied"
+    AccessForbidden = 403, "CORSResponse: CORS is not enabled for this bucket."
     AuthorizationHeaderMalformed = 400, "The authorization header you provided is invalid."
     AuthorizationQueryParametersError = 400, "The authorization query parameters are invalid."
     BadDigest = 400, "The digest you specified did not match what we received."

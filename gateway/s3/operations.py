@@ -1,0 +1,343 @@
+"""Which operation of the S3 API a request asks for: the method decides first, then the query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NoReturn
+
+from gateway.s3.address import Address
+from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
+from gateway.s3.query import hoisted_headers
+from gateway.s3.unsupported_headers import find_unsupported_header
+
+
+class Operation(Enum):
+    """The operations of the S3 API by their names, and three that one segment leaves open.
+
+    `CreateBucketOrPutObject`, `ListObjectsOrGetObject` and `HeadBucketOrHeadObject` belong to
+    `/s3/name`, which names a bucket on S3 and, on Auto Drive, key `name` of bucket `default`.
+    The caller decides by what it knows (a body, a bucket of that name); `READINGS` has both.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
+    """
+
+    ListBuckets = "ListBuckets"
+    CreateBucket = "CreateBucket"
+    HeadBucket = "HeadBucket"
+    DeleteBucket = "DeleteBucket"
+    GetBucketLocation = "GetBucketLocation"
+    GetBucketVersioning = "GetBucketVersioning"
+    ListObjects = "ListObjects"
+    ListObjectsV2 = "ListObjectsV2"
+    ListMultipartUploads = "ListMultipartUploads"
+    DeleteObjects = "DeleteObjects"
+    PutObject = "PutObject"
+    CopyObject = "CopyObject"
+    GetObject = "GetObject"
+    HeadObject = "HeadObject"
+    DeleteObject = "DeleteObject"
+    CreateMultipartUpload = "CreateMultipartUpload"
+    UploadPart = "UploadPart"
+    UploadPartCopy = "UploadPartCopy"
+    CompleteMultipartUpload = "CompleteMultipartUpload"
+    AbortMultipartUpload = "AbortMultipartUpload"
+    ListParts = "ListParts"
+    CreateBucketOrPutObject = "CreateBucketOrPutObject"
+    ListObjectsOrGetObject = "ListObjectsOrGetObject"
+    HeadBucketOrHeadObject = "HeadBucketOrHeadObject"
+
+
+OBJECT_OPERATIONS = frozenset(
+    {
+        Operation.PutObject,
+        Operation.CopyObject,
+        Operation.GetObject,
+        Operation.HeadObject,
+        Operation.DeleteObject,
+        Operation.CreateMultipartUpload,
+        Operation.UploadPart,
+        Operation.UploadPartCopy,
+        Operation.CompleteMultipartUpload,
+        Operation.AbortMultipartUpload,
+        Operation.ListParts,
+    }
+)
+"""Operations on a key. At an address without one they mean its `flat_address`."""
+
+READINGS = {
+    Operation.CreateBucketOrPutObject: (Operation.CreateBucket, Operation.PutObject),
+    Operation.ListObjectsOrGetObject: (Operation.ListObjects, Operation.GetObject),
+    Operation.HeadBucketOrHeadObject: (Operation.HeadBucket, Operation.HeadObject),
+}
+"""What an open operation means for the bucket `name`, and for the key `name`."""
+
+NOT_IMPLEMENTED = frozenset({Operation.CopyObject, Operation.UploadPartCopy})
+"""Operations that are recognised and refused with 501."""
+
+
+class Scope(Enum):
+    """What an address names; NAME is one segment without a slash after it."""
+
+    SERVICE = "SERVICE"
+    NAME = "NAME"
+    BUCKET = "BUCKET"
+    OBJECT = "OBJECT"
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFacts:
+    """What the choice of an operation needs to know of the headers.
+
+    `asks_for_object`: a header that only operations on objects have (Range, If-*).
+    `unsupported`: the first header that must be refused on any operation, or None.
+    """
+
+    has_copy_source: bool = False
+    has_origin: bool = False
+    asks_for_object: bool = False
+    unsupported: str | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], query: Mapping[str, str]) -> HeaderFacts:
+        """Gather the facts from the headers and from those that presigning put in the query."""
+        names = {name.lower() for name in headers}
+        names.update(hoisted_headers(query))
+        return cls(
+            has_copy_source=_COPY_SOURCE in names,
+            has_origin="origin" in names,
+            asks_for_object=not names.isdisjoint(_OBJECT_HEADERS),
+            unsupported=find_unsupported_header(names),
+        )
+
+
+def resolve_operation(
+    method: str, address: Address, query: Mapping[str, str], facts: HeaderFacts
+) -> Operation:
+    """Decide what a request asks for; nothing unknown ever falls through to a plain read or write.
+
+    `query` comes from `parse_query`. Raises S3Error: NotImplemented (Header or QueryParameter)
+    for what S3 has and the gateway lacks, and for any unknown parameter on a write;
+    MethodNotAllowed, InvalidArgument or InvalidRequest for combinations that S3 refuses;
+    AccessDenied for the deletion of a version; BadRequest or AccessForbidden for a CORS
+    preflight, as no bucket has a CORS configuration.
+    """
+    if method == "OPTIONS":
+        raise S3Error(ErrorCode.AccessForbidden if facts.has_origin else ErrorCode.BadRequest)
+    scope = _scope_of(address)
+    routes = ROUTES.get((method, scope))
+    if routes is None:
+        _refuse(ErrorCode.MethodNotAllowed, method, scope, ())
+    if facts.has_copy_source and method != "PUT":
+        raise S3Error(ErrorCode.InvalidArgument, ArgumentName=_COPY_SOURCE)
+    needs, outcome = next(route for route in routes if _applies(route[0], query))
+    if query:
+        _refuse_unknown(method, query, needs)
+    if facts.unsupported is not None:
+        raise S3Error(ErrorCode.NotImplemented, Header=facts.unsupported)
+    if isinstance(outcome, ErrorCode):
+        _refuse(outcome, method, scope, needs)
+    if facts.has_copy_source:
+        outcome = _COPIES.get(outcome, outcome)
+    if outcome in NOT_IMPLEMENTED:
+        raise S3Error(ErrorCode.NotImplemented, Header=_COPY_SOURCE)
+    if facts.asks_for_object and outcome in READINGS:
+        return READINGS[outcome][1]
+    return outcome
+
+
+_Needs = tuple[tuple[str, str | None], ...]
+_Route = tuple[_Needs, Operation | ErrorCode]
+
+
+def _route(parameters: str, outcome: Operation | ErrorCode) -> _Route:
+    """A route that applies if the query has all `parameters`: `name` or `name=value`."""
+    needs = []
+    for parameter in parameters.split():
+        name, equals, value = parameter.partition("=")
+        needs.append((name, value if equals else None))
+    return tuple(needs), outcome
+
+
+_WRITE_PART = (
+    _route("partNumber uploadId", Operation.UploadPart),
+    _route("partNumber", ErrorCode.InvalidArgument),
+    _route("uploadId", ErrorCode.MethodNotAllowed),
+)
+_POST_UPLOAD = (
+    _route("uploads", Operation.CreateMultipartUpload),
+    _route("uploadId", Operation.CompleteMultipartUpload),
+)
+_READ_BUCKET = (
+    _route("location", Operation.GetBucketLocation),
+    _route("versioning", Operation.GetBucketVersioning),
+    _route("uploads", Operation.ListMultipartUploads),
+    _route("list-type", Operation.ListObjectsV2),
+)
+
+# The first route that applies wins. One that ends in an error code answers with that error.
+ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
+    ("GET", Scope.SERVICE): (_route("", Operation.ListBuckets),),
+    ("GET", Scope.BUCKET): (
+        *_READ_BUCKET,
+        _route("x-id=GetObject", Operation.GetObject),
+        _route("", Operation.ListObjects),
+    ),
+    ("HEAD", Scope.BUCKET): (
+        _route("x-id=HeadObject", Operation.HeadObject),
+        _route("", Operation.HeadBucket),
+    ),
+    ("PUT", Scope.BUCKET): (
+        _route("x-id=PutObject", Operation.PutObject),
+        _route("", Operation.CreateBucket),
+    ),
+    ("POST", Scope.BUCKET): (
+        _route("delete", Operation.DeleteObjects),
+        # PostObject, the upload by an HTML form.
+        _route("", ErrorCode.NotImplemented),
+    ),
+    ("DELETE", Scope.BUCKET): (
+        _route("x-id=DeleteObject", Operation.DeleteObject),
+        _route("", Operation.DeleteBucket),
+    ),
+    ("GET", Scope.OBJECT): (
+        # The method decides first: ?uploadId on a GET must never finish an upload.
+        _route("uploadId", Operation.ListParts),
+        _route("uploads", ErrorCode.InvalidRequest),
+        _route("versions", ErrorCode.InvalidRequest),
+        _route("", Operation.GetObject),
+    ),
+    ("HEAD", Scope.OBJECT): (_route("", Operation.HeadObject),),
+    ("PUT", Scope.OBJECT): (*_WRITE_PART, _route("", Operation.PutObject)),
+    ("POST", Scope.OBJECT): (*_POST_UPLOAD, _route("", ErrorCode.MethodNotAllowed)),
+    ("DELETE", Scope.OBJECT): (
+        _route("uploadId", Operation.AbortMultipartUpload),
+        _route("", Operation.DeleteObject),
+    ),
+    ("GET", Scope.NAME): (
+        _route("uploadId", Operation.ListParts),
+        *_READ_BUCKET,
+        _route("x-id=GetObject", Operation.GetObject),
+        _route("x-id=ListObjects", Operation.ListObjects),
+        _route("prefix", Operation.ListObjects),
+        _route("delimiter", Operation.ListObjects),
+        _route("marker", Operation.ListObjects),
+        _route("max-keys", Operation.ListObjects),
+        _route("encoding-type", Operation.ListObjects),
+        _route("partNumber", Operation.GetObject),
+        _route("versionId", Operation.GetObject),
+        _route("response-cache-control", Operation.GetObject),
+        _route("response-content-disposition", Operation.GetObject),
+        _route("response-content-encoding", Operation.GetObject),
+        _route("response-content-language", Operation.GetObject),
+        _route("response-content-type", Operation.GetObject),
+        _route("response-expires", Operation.GetObject),
+        _route("", Operation.ListObjectsOrGetObject),
+    ),
+    ("HEAD", Scope.NAME): (
+        _route("x-id=HeadObject", Operation.HeadObject),
+        _route("x-id=HeadBucket", Operation.HeadBucket),
+        _route("partNumber", Operation.HeadObject),
+        _route("versionId", Operation.HeadObject),
+        _route("", Operation.HeadBucketOrHeadObject),
+    ),
+    ("PUT", Scope.NAME): (
+        *_WRITE_PART,
+        _route("x-id=PutObject", Operation.PutObject),
+        _route("x-id=CreateBucket", Operation.CreateBucket),
+        _route("", Operation.CreateBucketOrPutObject),
+    ),
+    ("POST", Scope.NAME): (
+        *_POST_UPLOAD,
+        _route("delete", Operation.DeleteObjects),
+        _route("", ErrorCode.NotImplemented),
+    ),
+    ("DELETE", Scope.NAME): (
+        _route("uploadId", Operation.AbortMultipartUpload),
+        _route("x-id=DeleteObject", Operation.DeleteObject),
+        _route("", Operation.DeleteBucket),
+    ),
+}
+
+SUBRESOURCES = frozenset(
+    {
+        *("abac", "accelerate", "acl", "analytics", "annotation", "annotations", "append"),
+        *("attributes", "cors", "delete", "encryption", "events", "intelligent-tiering"),
+        *("inventory", "legal-hold", "lifecycle", "location", "logging", "metadataConfiguration"),
+        *("metadataInventoryTable", "metadataJournalTable", "metadataTable", "metrics"),
+        *("notification", "object-lock", "ownershipControls", "policy", "policyStatus"),
+        *("publicAccessBlock", "renameObject", "replication", "replication-metrics"),
+        *("requestPayment", "restore", "retention", "select", "select-type", "session"),
+        *("tagging", "torrent", "uploadId", "uploads", "versioning", "versions", "website"),
+    }
+)
+"""Parameters that turn a request into another operation: refused wherever no route needs them."""
+
+_COPY_SOURCE = "x-amz-copy-source"
+_COPIES = {
+    Operation.PutObject: Operation.CopyObject,
+    Operation.CreateBucketOrPutObject: Operation.CopyObject,
+    Operation.UploadPart: Operation.UploadPartCopy,
+}
+_OBJECT_HEADERS = frozenset(
+    {
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "range",
+        "x-amz-checksum-mode",
+    }
+)
+_READS = frozenset({"GET", "HEAD"})
+# Besides x-amz-*: x-id is the SDKs' own note, the rest signs presigned URLs of version 2.
+_IGNORED_ON_WRITES = frozenset({"x-id", "AWSAccessKeyId", "Expires", "Signature"})
+
+
+def _scope_of(address: Address) -> Scope:
+    if address.key is not None:
+        return Scope.OBJECT
+    if address.bucket is None:
+        return Scope.SERVICE
+    return Scope.BUCKET if address.bucket_slash else Scope.NAME
+
+
+def _applies(needs: _Needs, query: Mapping[str, str]) -> bool:
+    for name, value in needs:
+        if name not in query or (value is not None and query[name] != value):
+            return False
+    return True
+
+
+def _refuse_unknown(method: str, query: Mapping[str, str], needs: _Needs) -> None:
+    needed = {name for name, _ in needs}
+    for name, value in query.items():
+        if name == "versionId":
+            # "null" is the one version that an object without versioning has.
+            if value in ("", "null"):
+                continue
+            if method == "DELETE":
+                raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+        elif name in needed or _is_ignored(method, name):
+            continue
+        raise S3Error(ErrorCode.NotImplemented, QueryParameter=name)
+
+
+def _is_ignored(method: str, name: str) -> bool:
+    if name in SUBRESOURCES:
+        return False
+    return method in _READS or name in _IGNORED_ON_WRITES or name.lower().startswith("x-amz-")
+
+
+def _refuse(code: ErrorCode, method: str, scope: Scope, needs: _Needs) -> NoReturn:
+    if code is ErrorCode.MethodNotAllowed:
+        kind = "BUCKET" if scope is Scope.NAME else scope.value
+        raise S3Error(code, Method=method, ResourceType=kind)
+    if code is ErrorCode.InvalidArgument:
+        message = "This operation does not accept a partNumber without an uploadId."
+        raise S3Error(code, message, ArgumentName=needs[0][0])
+    if code is ErrorCode.InvalidRequest:
+        raise S3Error(code, f"There is no such thing as the ?{needs[0][0]} sub-resource for a key.")
+    raise S3Error(code)
