@@ -95,3 +95,31 @@ class InvalidCarError(ValueError):
 
 class TruncatedCarError(InvalidCarError):
     """A CAR stream ends inside its header or inside the section that starts at `offset`."""
+
+
+class InvalidLayoutError(ValueError):
+    """Bytes that are no layout, or a layout that does not hold the leaf asked for."""
+
+
+class InvalidRecordError(ValueError):
+    """A DAG-CBOR block that is no record; the message says where it differs."""
+
+
+class InvalidSegmentError(ValueError):
+    """A segment's file is not what its name says."""
+
+    def __init__(self, segment: int, reason: str) -> None:
+        super().__init__(segment, reason)
+        self.segment = segment
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"segment {self.segment:016x}: {self.reason}"
+
+
+class PoisonedSegmentError(OSError):
+    """A sync of this segment has failed before: nothing more is written to it."""
+
+    def __init__(self, segment: int) -> None:
+        super().__init__(f"segment {segment:016x} is poisoned by a failed sync")
+        self.segment = segment

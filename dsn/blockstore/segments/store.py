@@ -1,0 +1,158 @@
+"""The segment store: segments on disk and the index that finds a block by its digest."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from dsn.blockstore.digest_index import DigestIndex
+from dsn.blockstore.pending_index import PendingIndex
+from dsn.blockstore.segments.files import SegmentFiles, SegmentKind, new_segment_id
+from dsn.blockstore.segments.scan import SegmentScan, read_block
+from dsn.blockstore.segments.writing import SegmentWriter
+from dsn.cid import DIGEST_BYTES, digest_of
+from dsn.errors import BlockMismatchError, BlockNotFoundError
+from dsn.framing import node_section
+from dsn.place import Place
+
+_INDEX_BATCH = 16_384
+
+
+class SegmentStore:
+    """Blocks in append-only segments, found by digest. Thread-safe but for `put` and `flush`.
+
+    As a Blockstore: `put` appends to a log segment of its own, `flush` makes it durable and
+    findable. The gateway writes through `SegmentWriter`s and tells the index afterwards.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        index: DigestIndex,
+        *,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        random_bits: Callable[[], int] = lambda: secrets.randbits(19),
+    ) -> None:
+        self.files = SegmentFiles(directory)
+        self.index = index
+        self.pending = PendingIndex(index)
+        self._now_ms = now_ms
+        self._random_bits = random_bits
+        self._put_lock = threading.Lock()
+        self._writer: SegmentWriter | None = None
+        self._unsynced: dict[bytes, int] = {}
+
+    def new_writer(self, kind: SegmentKind) -> SegmentWriter:
+        """The writer of a new segment."""
+        while True:
+            segment = new_segment_id(kind, self._now_ms(), self._random_bits())
+            try:
+                return SegmentWriter(self.files, segment)
+            except FileExistsError:
+                continue
+
+    def lookup(self, digests: Sequence[bytes]) -> list[Place | None]:
+        """Where each of these nodes lies, None for those the store does not hold."""
+        return self.pending.lookup(digests)
+
+    def read(self, place: Place, digest: bytes) -> bytes:
+        """The block at a place, verified against the digest its parent names.
+
+        Raises BlockMismatchError when it is damaged, BlockNotFoundError when it is gone.
+        """
+        try:
+            _, block = read_block(self.files, place)
+        except FileNotFoundError as error:
+            raise BlockNotFoundError(digest) from error
+        except ValueError as error:
+            raise BlockMismatchError(digest) from error
+        if digest_of(block) != digest:
+            raise BlockMismatchError(digest)
+        return block
+
+    def read_fragment(self, place: Place, length: int) -> bytes:
+        """A block that no node names, verified against its own framing.
+
+        Raises BlockMismatchError when it is damaged, BlockNotFoundError when it is gone.
+        """
+        try:
+            digest, block = read_block(self.files, place)
+        except FileNotFoundError as error:
+            raise BlockNotFoundError(bytes(DIGEST_BYTES)) from error
+        except ValueError as error:
+            raise BlockMismatchError(bytes(DIGEST_BYTES)) from error
+        if len(block) != length or digest_of(block) != digest:
+            raise BlockMismatchError(digest)
+        return block
+
+    def get(self, digest: bytes) -> bytes:
+        """The node with this digest, verified; BlockNotFoundError where there is none."""
+        place = self.lookup([digest])[0]
+        if place is None:
+            raise BlockNotFoundError(digest)
+        return self.read(place, digest)
+
+    def has(self, digest: bytes) -> bool:
+        """Whether the store holds this node."""
+        return self.lookup([digest])[0] is not None
+
+    def put(self, digest: bytes, block: bytes) -> None:
+        """Append a node, unless it is here already; durable and findable after `flush`."""
+        with self._put_lock:
+            if digest in self._unsynced or self.has(digest):
+                return
+            if self._writer is None:
+                self._writer = self.new_writer(SegmentKind.LOG)
+            self._unsynced[digest] = self._writer.append([node_section(digest, block)])
+
+    def flush(self) -> None:
+        """Make every block put so far durable."""
+        with self._put_lock:
+            if self._writer is None or not self._unsynced:
+                return
+            self._writer.sync()
+            segment = self._writer.segment
+            self.index_blocks(
+                ((digest, segment, offset) for digest, offset in self._unsynced.items()),
+                {segment: self._writer.end},
+            )
+            self._unsynced.clear()
+        self.pending.flush()
+
+    def index_blocks(
+        self, entries: Iterable[tuple[bytes, int, int]], marks: Mapping[int, int]
+    ) -> None:
+        """Tell the index about durable nodes, and up to where their segments are indexed."""
+        self.pending.add(entries, marks)
+
+    def index_segment(self, segment: int, stop: int | None = None) -> int:
+        """Index the nodes of a segment from its mark on, up to `stop`; how many there were."""
+        start = self.index.mark(segment)
+        scan = SegmentScan(self.files, segment, start=start, verify=False)
+        count = 0
+        batch: list[tuple[bytes, int, int]] = []
+        for head in scan.heads():
+            if stop is not None and head.stop > stop:
+                break
+            if head.is_node:
+                batch.append((head.digest, segment, head.offset))
+                count += 1
+            if len(batch) >= _INDEX_BATCH:
+                self.pending.add(batch, {segment: head.stop})
+                batch = []
+                if self.pending.due:
+                    self.pending.flush()
+        self.pending.add(batch, {segment: stop if stop is not None else scan.end})
+        return count
+
+    def close(self) -> None:
+        """Close segments and index."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self.files.close()
+        self.pending.flush()
+        self.index.close()

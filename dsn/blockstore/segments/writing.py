@@ -1,0 +1,101 @@
+"""Appends to one segment: positions, short writes, and what a failed sync means.
+
+A failed `fdatasync` poisons the segment: the kernel may have dropped the pages and will not say so
+again, so nothing is retried and nothing more is acknowledged from it.
+https://www.usenix.org/conference/atc20/presentation/rebello
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from dsn.blockstore.segments.files import SegmentFiles, encode_segment_header
+from dsn.errors import PoisonedSegmentError
+
+Buffer = bytes | bytearray | memoryview
+
+_IOV_MAX = 1024
+
+
+def write_fully(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+    """`pwritev` all of the buffers at `offset`; how many bytes that were.
+
+    A short write is continued, so that a full disk shows as the OSError it is.
+    """
+    start = offset
+    for first in range(0, len(buffers), _IOV_MAX):
+        batch = list(buffers[first : first + _IOV_MAX])
+        while batch:
+            written = os.pwritev(fd, batch, offset)
+            offset += written
+            while batch and written >= len(batch[0]):
+                written -= len(batch.pop(0))
+            if batch:
+                batch[0] = memoryview(batch[0])[written:]
+    return offset - start
+
+
+class SegmentWriter:
+    """The one writer of a segment. Not thread-safe: its owner makes one call at a time."""
+
+    def __init__(self, files: SegmentFiles, segment: int) -> None:
+        self.files = files
+        self.segment = segment
+        self._fd = files.create(segment)
+        self.end = len(encode_segment_header(segment))
+        self.durable_end = 0
+        self._poisoned = False
+        self._name_is_durable = False
+
+    def append(self, buffers: Sequence[Buffer]) -> int:
+        """Write sections behind the end; the offset of the first. Not durable before `sync`.
+
+        On an OSError the end stays where it was: the next append overwrites what was torn.
+        """
+        if self._poisoned:
+            raise PoisonedSegmentError(self.segment)
+        start = self.end
+        self.end += write_fully(self._fd, buffers, start)
+        return start
+
+    def sync(self) -> None:
+        """Make all that was appended durable, and the segment's name with it."""
+        if self._poisoned:
+            raise PoisonedSegmentError(self.segment)
+        try:
+            os.fdatasync(self._fd)
+            if not self._name_is_durable:
+                self.files.sync_name(self.segment)
+                self._name_is_durable = True
+        except OSError:
+            self._poisoned = True
+            raise
+        self.durable_end = self.end
+
+    def cut_back(self, end: int) -> None:
+        """Durably drop what lies behind `end`; if that fails the segment is poisoned."""
+        if self._poisoned:
+            raise PoisonedSegmentError(self.segment)
+        try:
+            os.ftruncate(self._fd, end)
+            os.fdatasync(self._fd)
+        except OSError:
+            self._poisoned = True
+            raise
+        self.end = self.durable_end = end
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes that were appended before, synced or not."""
+        return os.pread(self._fd, length, offset)
+
+    def close(self) -> None:
+        """Let go of the descriptor; the file stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Close and unlink: the body was refused or cut, nothing of it may stay."""
+        self.close()
+        self.files.remove(self.segment)

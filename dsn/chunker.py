@@ -1,0 +1,73 @@
+"""Cuts a stream into leaves: buffers with room for the framing, and the hashing of what is in them.
+
+A slab holds sixteen leaf sections side by side, framing included. Payload is received straight
+into its place, so that a leaf is hashed and written where it lies: no join, no copy.
+"""
+
+from __future__ import annotations
+
+import mmap
+
+from blake3 import blake3
+
+from dsn.framing import (
+    FULL_DIGEST_START,
+    FULL_FRAME,
+    FULL_NODE_START,
+    FULL_PAYLOAD_START,
+    FULL_SECTION_BYTES,
+)
+from dsn.node import CHUNK_BYTES
+
+LEAVES_PER_SLAB = 16
+SLAB_PAYLOAD_BYTES = LEAVES_PER_SLAB * CHUNK_BYTES
+SLAB_BYTES = LEAVES_PER_SLAB * FULL_SECTION_BYTES
+
+
+class Slab:
+    """Sixteen leaf sections side by side, of which `filled` bytes of payload are in use."""
+
+    __slots__ = ("_memory", "filled", "nodes", "payloads", "sections", "view")
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, SLAB_BYTES)
+        self.view = memoryview(self._memory)
+        starts = range(0, SLAB_BYTES, FULL_SECTION_BYTES)
+        self.sections = [self.view[at : at + FULL_SECTION_BYTES] for at in starts]
+        self.nodes = [section[FULL_NODE_START:] for section in self.sections]
+        self.payloads = [section[FULL_PAYLOAD_START:] for section in self.sections]
+        for section in self.sections:
+            section[:FULL_PAYLOAD_START] = FULL_FRAME
+        self.filled = 0
+
+    @property
+    def full_leaves(self) -> int:
+        """How many leaves are complete."""
+        return self.filled // CHUNK_BYTES
+
+    def room(self) -> memoryview:
+        """Where the next bytes of payload go: the rest of the leaf in progress, or nothing."""
+        leaf, used = divmod(self.filled, CHUNK_BYTES)
+        if leaf == LEAVES_PER_SLAB:
+            return self.view[:0]
+        return self.payloads[leaf][used:]
+
+    def received(self) -> list[memoryview]:
+        """The payload in use, leaf by leaf, the last one perhaps not full."""
+        leaves, used = divmod(self.filled, CHUNK_BYTES)
+        views = self.payloads[:leaves]
+        return [*views, self.payloads[leaves][:used]] if used else views
+
+    def tail(self) -> bytes:
+        """A copy of the payload behind the last full leaf."""
+        leaves, used = divmod(self.filled, CHUNK_BYTES)
+        return bytes(self.payloads[leaves][:used]) if used else b""
+
+    def hash_leaves(self) -> list[bytes]:
+        """The digests of the full leaves, also written into their framing."""
+        digests = []
+        for i in range(self.full_leaves):
+            digest = blake3(self.nodes[i]).digest()
+            self.sections[i][FULL_DIGEST_START:FULL_NODE_START] = digest
+            digests.append(digest)
+        return digests

@@ -1,0 +1,172 @@
+"""Turns records into rows: the one way in which the catalog changes.
+
+Every function here is idempotent, so that a tail can be applied again after a crash, and keeps the
+later of two changes by their sequence numbers, so that the order of the logs does not matter.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+import orjson
+
+from dsn.blockstore.segments.files import SegmentKind, kind_of
+from dsn.layout import decode_layout
+from dsn.place import Place
+from gateway.catalog.records import (
+    AbortRecord,
+    BucketRecord,
+    ObjectRecord,
+    PartRecord,
+    Record,
+    UploadRecord,
+)
+
+
+def apply_record(connection: sqlite3.Connection, record: Record, place: Place) -> list[int]:
+    """Apply one record, which lies at `place`; the segments that nothing needs from now on."""
+    match record:
+        case ObjectRecord():
+            return _apply_object(connection, record, place)
+        case PartRecord():
+            return _apply_part(connection, record)
+        case UploadRecord():
+            return _apply_upload(connection, record)
+        case AbortRecord():
+            return _drop_upload(connection, record.upload_id)
+        case BucketRecord():
+            bucket_id(connection, record.account, record.bucket, record.sequence)
+            return []
+
+
+def bucket_id(connection: sqlite3.Connection, account: str, name: str, sequence: int) -> int:
+    """The bucket's row id; the row is made, or dated back, where it has to be."""
+    row = connection.execute(
+        "SELECT id, sequence FROM buckets WHERE account = ? AND name = ?", (account, name)
+    ).fetchone()
+    if row is None:
+        inserted = connection.execute(
+            "INSERT INTO buckets (account, name, sequence) VALUES (?, ?, ?) RETURNING id",
+            (account, name, sequence),
+        ).fetchone()
+        return int(inserted[0])
+    if sequence < row[1]:
+        connection.execute("UPDATE buckets SET sequence = ? WHERE id = ?", (sequence, row[0]))
+    return int(row[0])
+
+
+def adopt_segments(connection: sqlite3.Connection, segments: Iterable[int]) -> None:
+    """Note segments that are here to stay."""
+    connection.executemany(
+        "INSERT INTO segments (id, applied) VALUES (?, 0) ON CONFLICT DO NOTHING",
+        [(segment,) for segment in segments],
+    )
+
+
+def set_applied(connection: sqlite3.Connection, log: int, stop: int) -> None:
+    """Note up to where a log's records are in the catalog."""
+    connection.execute(
+        "INSERT INTO segments (id, applied) VALUES (?, ?) "
+        "ON CONFLICT DO UPDATE SET applied = max(applied, excluded.applied)",
+        (log, stop),
+    )
+
+
+def _apply_object(connection: sqlite3.Connection, record: ObjectRecord, place: Place) -> list[int]:
+    bucket = bucket_id(connection, record.account, record.bucket, record.sequence)
+    connection.execute(
+        "INSERT INTO versions (sequence, bucket, key, root, size, etag, part_sizes, checksum, "
+        "metadata, layout, log, log_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        (
+            record.sequence,
+            bucket,
+            record.key,
+            record.root,
+            record.size,
+            record.etag,
+            orjson.dumps(record.part_sizes) if record.part_sizes else None,
+            orjson.dumps(record.checksum).decode() if record.checksum else None,
+            orjson.dumps(record.metadata),
+            record.layout,
+            place.segment,
+            place.offset,
+        ),
+    )
+    connection.execute(
+        "INSERT INTO objects (bucket, key, sequence, size, etag, part_count) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence, "
+        "size = excluded.size, etag = excluded.etag, part_count = excluded.part_count "
+        "WHERE excluded.sequence > sequence",
+        (bucket, record.key, record.sequence, record.size, record.etag, record.part_count),
+    )
+    used = decode_layout(record.layout).segments()
+    adopt_segments(connection, (s for s in used if kind_of(s) is not SegmentKind.LOG))
+    if record.upload_id is None:
+        return []
+    connection.execute(
+        "INSERT INTO completions (upload_id, sequence) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (record.upload_id, record.sequence),
+    )
+    return [s for s in _drop_upload(connection, record.upload_id) if s not in used]
+
+
+def _apply_upload(connection: sqlite3.Connection, record: UploadRecord) -> list[int]:
+    bucket = bucket_id(connection, record.account, record.bucket, record.sequence)
+    connection.execute(
+        "INSERT INTO uploads (id, bucket, key, sequence, metadata, checksum) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (
+            record.upload_id,
+            bucket,
+            record.key,
+            record.sequence,
+            orjson.dumps(record.metadata),
+            orjson.dumps(record.checksum).decode() if record.checksum else None,
+        ),
+    )
+    return []
+
+
+def _apply_part(connection: sqlite3.Connection, record: PartRecord) -> list[int]:
+    open_upload = connection.execute(
+        "SELECT 1 FROM uploads WHERE id = ?", (record.upload_id,)
+    ).fetchone()
+    if open_upload is None:
+        return [record.segment]
+    current = connection.execute(
+        "SELECT sequence, segment FROM parts WHERE upload_id = ? AND number = ?",
+        (record.upload_id, record.number),
+    ).fetchone()
+    if current is not None and current[0] >= record.sequence:
+        return [] if current[1] == record.segment else [record.segment]
+    connection.execute(
+        "INSERT OR REPLACE INTO parts (upload_id, number, sequence, size, md5, start, segment, "
+        "runs, digests_offset, digests_bytes, head_offset, head_bytes, tail_offset, tail_bytes, "
+        "checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            record.upload_id,
+            record.number,
+            record.sequence,
+            record.size,
+            record.md5,
+            record.start,
+            record.segment,
+            record.runs,
+            *record.digests,
+            *record.head,
+            *record.tail,
+            orjson.dumps(record.checksum).decode() if record.checksum else None,
+        ),
+    )
+    return [] if current is None else [int(current[1])]
+
+
+def _drop_upload(connection: sqlite3.Connection, upload_id: str) -> list[int]:
+    """Close an upload; the segments of its parts."""
+    segments = connection.execute(
+        "DELETE FROM parts WHERE upload_id = ? RETURNING segment", (upload_id,)
+    ).fetchall()
+    connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
+    return [int(row[0]) for row in segments]

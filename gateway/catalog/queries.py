@@ -1,0 +1,288 @@
+"""What the catalog is asked: every SELECT, each as a function of a connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from dsn.layout import Layout, decode_layout
+from gateway.catalog.records import PartRecord
+from gateway.catalog.sequence import sequence_micros
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRow:
+    """A bucket of an account; `created_us` in microseconds since 1970."""
+
+    id: int
+    name: str
+    created_us: int
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """One version of an object, whole. `root` is a digest, `etag` 16 bytes of MD5."""
+
+    sequence: int
+    bucket: int
+    key: bytes
+    root: bytes
+    size: int
+    etag: bytes
+    part_sizes: tuple[tuple[int, int], ...]
+    checksum: tuple[str, str, str] | None
+    metadata: dict[str, str]
+    encoded_layout: bytes
+    log: int
+    log_offset: int
+
+    @property
+    def modified_us(self) -> int:
+        """When it was committed, in microseconds since 1970."""
+        return sequence_micros(self.sequence)
+
+    @property
+    def part_count(self) -> int:
+        """How many parts it was completed from; 0 for a single PUT."""
+        return sum(count for _, count in self.part_sizes)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where its nodes lie."""
+        return decode_layout(self.encoded_layout)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRow:
+    """What a listing shows of a key."""
+
+    key: bytes
+    sequence: int
+    size: int
+    etag: bytes
+    part_count: int
+
+    @property
+    def modified_us(self) -> int:
+        """When it was committed, in microseconds since 1970."""
+        return sequence_micros(self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """An open multipart upload; `created_us` in microseconds since 1970."""
+
+    id: str
+    bucket: int
+    key: bytes
+    sequence: int
+    metadata: dict[str, str]
+    checksum: tuple[str, str] | None
+
+    @property
+    def created_us(self) -> int:
+        """When it was created, in microseconds since 1970."""
+        return sequence_micros(self.sequence)
+
+
+_VERSION_COLUMNS = (
+    "v.sequence, v.bucket, v.key, v.root, v.size, v.etag, v.part_sizes, v.checksum, v.metadata, "
+    "v.layout, v.log, v.log_offset"
+)
+
+
+def find_bucket(connection: sqlite3.Connection, account: str, name: str) -> BucketRow | None:
+    """The account's bucket of this name."""
+    row = connection.execute(
+        "SELECT id, name, sequence FROM buckets WHERE account = ? AND name = ?", (account, name)
+    ).fetchone()
+    return BucketRow(row[0], row[1], sequence_micros(row[2])) if row else None
+
+
+def list_buckets(connection: sqlite3.Connection, account: str) -> list[BucketRow]:
+    """All buckets of the account, by name."""
+    rows = connection.execute(
+        "SELECT id, name, sequence FROM buckets WHERE account = ? ORDER BY name", (account,)
+    )
+    return [BucketRow(row[0], row[1], sequence_micros(row[2])) for row in rows]
+
+
+def find_object(connection: sqlite3.Connection, bucket: int, key: bytes) -> VersionRow | None:
+    """The version that a key shows now."""
+    row = connection.execute(
+        f"SELECT {_VERSION_COLUMNS} FROM objects o JOIN versions v ON v.sequence = o.sequence "
+        "WHERE o.bucket = ? AND o.key = ?",
+        (bucket, key),
+    ).fetchone()
+    return _version(row) if row else None
+
+
+def find_version(connection: sqlite3.Connection, sequence: int) -> VersionRow | None:
+    """The version with this sequence number."""
+    row = connection.execute(
+        f"SELECT {_VERSION_COLUMNS} FROM versions v WHERE v.sequence = ?", (sequence,)
+    ).fetchone()
+    return _version(row) if row else None
+
+
+def seek_objects(
+    connection: sqlite3.Connection, bucket: int, start: bytes, stop: bytes | None, limit: int
+) -> list[ListedRow]:
+    """The first `limit` keys of a bucket from `start` on, before `stop`, in byte order."""
+    query = (
+        "SELECT key, sequence, size, etag, part_count FROM objects WHERE bucket = ? AND key >= ?"
+    )
+    if stop is None:
+        rows = connection.execute(query + " ORDER BY key LIMIT ?", (bucket, start, limit))
+    else:
+        rows = connection.execute(
+            query + " AND key < ? ORDER BY key LIMIT ?", (bucket, start, stop, limit)
+        )
+    return [ListedRow(*row) for row in rows]
+
+
+def find_upload(
+    connection: sqlite3.Connection, bucket: int, key: bytes, upload_id: str
+) -> UploadRow | None:
+    """The open upload with this id, if it is one of this key."""
+    row = connection.execute(
+        "SELECT id, bucket, key, sequence, metadata, checksum FROM uploads "
+        "WHERE id = ? AND bucket = ? AND key = ?",
+        (upload_id, bucket, key),
+    ).fetchone()
+    return _upload(row) if row else None
+
+
+def seek_uploads(
+    connection: sqlite3.Connection, bucket: int, key: bytes, sequence: int, limit: int
+) -> list[UploadRow]:
+    """Open uploads of a bucket behind (key, sequence), by key and then by age."""
+    rows = connection.execute(
+        "SELECT id, bucket, key, sequence, metadata, checksum FROM uploads "
+        "WHERE bucket = ? AND (key, sequence) > (?, ?) ORDER BY key, sequence LIMIT ?",
+        (bucket, key, sequence, limit),
+    )
+    return [_upload(row) for row in rows]
+
+
+def upload_sequence(connection: sqlite3.Connection, upload_id: str) -> int | None:
+    """The sequence number of an open upload."""
+    row = connection.execute("SELECT sequence FROM uploads WHERE id = ?", (upload_id,)).fetchone()
+    return int(row[0]) if row else None
+
+
+def list_parts(
+    connection: sqlite3.Connection, upload_id: str, after: int = 0, limit: int = -1
+) -> list[PartRecord]:
+    """The parts of an upload behind a number, in ascending order; all of them by default."""
+    rows = connection.execute(
+        "SELECT sequence, upload_id, number, size, md5, start, segment, runs, digests_offset, "
+        "digests_bytes, head_offset, head_bytes, tail_offset, tail_bytes, checksum FROM parts "
+        "WHERE upload_id = ? AND number > ? ORDER BY number LIMIT ?",
+        (upload_id, after, limit),
+    )
+    return [
+        PartRecord(
+            *row[:8],
+            (row[8], row[9]),
+            (row[10], row[11]),
+            (row[12], row[13]),
+            tuple(orjson.loads(row[14])) if row[14] else None,
+        )
+        for row in rows
+    ]
+
+
+def part_sequences(connection: sqlite3.Connection, upload_id: str) -> dict[int, int]:
+    """The sequence number of each part of an upload, by part number."""
+    return dict(
+        connection.execute("SELECT number, sequence FROM parts WHERE upload_id = ?", (upload_id,))
+    )
+
+
+def part_bytes_max(connection: sqlite3.Connection, upload_id: str) -> int:
+    """The size of the largest part of an upload so far; 0 without parts."""
+    row = connection.execute(
+        "SELECT max(size) FROM parts WHERE upload_id = ?", (upload_id,)
+    ).fetchone()
+    return int(row[0] or 0)
+
+
+def find_completion(connection: sqlite3.Connection, upload_id: str) -> VersionRow | None:
+    """The version that a completed upload became."""
+    row = connection.execute(
+        f"SELECT {_VERSION_COLUMNS} FROM completions c JOIN versions v ON v.sequence = c.sequence "
+        "WHERE c.upload_id = ?",
+        (upload_id,),
+    ).fetchone()
+    return _version(row) if row else None
+
+
+def last_sequence(connection: sqlite3.Connection) -> int:
+    """The highest sequence number in the catalog; 0 when it is empty."""
+    row = connection.execute(
+        "SELECT max((SELECT coalesce(max(sequence), 0) FROM versions), "
+        "(SELECT coalesce(max(sequence), 0) FROM uploads), "
+        "(SELECT coalesce(max(sequence), 0) FROM parts), "
+        "(SELECT coalesce(max(sequence), 0) FROM buckets))"
+    ).fetchone()
+    return int(row[0])
+
+
+def applied_segments(connection: sqlite3.Connection) -> dict[int, int]:
+    """Every segment that is here to stay, and up to where a log is applied."""
+    return dict(connection.execute("SELECT id, applied FROM segments"))
+
+
+def part_segments(connection: sqlite3.Connection) -> set[int]:
+    """The segments of the parts of open uploads."""
+    return {row[0] for row in connection.execute("SELECT segment FROM parts")}
+
+
+def all_versions(connection: sqlite3.Connection) -> Iterator[tuple[str, str, VersionRow]]:
+    """Every version with its account and bucket, in the order of the commits."""
+    rows = connection.execute(
+        f"SELECT b.account, b.name, {_VERSION_COLUMNS} FROM versions v "
+        "JOIN buckets b ON b.id = v.bucket ORDER BY v.sequence"
+    )
+    for row in rows:
+        yield row[0], row[1], _version(row[2:])
+
+
+def all_parts(connection: sqlite3.Connection) -> Iterator[tuple[str, str, bytes, PartRecord]]:
+    """Every part of an open upload with its account, bucket and key."""
+    uploads = connection.execute(
+        "SELECT b.account, b.name, u.key, u.id FROM uploads u JOIN buckets b ON b.id = u.bucket"
+    )
+    for account, bucket, key, upload_id in uploads:
+        for part in list_parts(connection, upload_id):
+            yield account, bucket, key, part
+
+
+def totals(connection: sqlite3.Connection) -> tuple[int, int, int, int]:
+    """How many buckets, versions and open uploads there are, and the versions' bytes in all."""
+    return (
+        connection.execute("SELECT count(*) FROM buckets").fetchone()[0],
+        connection.execute("SELECT count(*) FROM versions").fetchone()[0],
+        connection.execute("SELECT count(*) FROM uploads").fetchone()[0],
+        connection.execute("SELECT coalesce(sum(size), 0) FROM versions").fetchone()[0],
+    )
+
+
+def _version(row: tuple[Any, ...]) -> VersionRow:
+    values = list(row)
+    values[6] = tuple(map(tuple, orjson.loads(values[6]))) if values[6] else ()
+    values[7] = tuple(orjson.loads(values[7])) if values[7] else None
+    values[8] = orjson.loads(values[8])
+    return VersionRow(*values)
+
+
+def _upload(row: tuple[Any, ...]) -> UploadRow:
+    upload_id, bucket, key, sequence, metadata, checksum = row
+    asked = tuple(orjson.loads(checksum)) if checksum else None
+    return UploadRow(upload_id, bucket, key, sequence, orjson.loads(metadata), asked)

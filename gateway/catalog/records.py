@@ -1,0 +1,170 @@
+"""The records: one durable catalog change each, a deterministic DAG-CBOR block in a log segment.
+
+The catalog is a view over the records: applied in the order of their sequence numbers they give
+every bucket, key, version and open upload back. What they say is never changed, so a field is
+only ever added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from libipld import decode_dag_cbor, encode_dag_cbor
+
+from dsn.blockstore.segments.files import is_descriptor
+from dsn.errors import InvalidRecordError
+
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRecord:
+    """A bucket came to be, by CreateBucket or by the first write to it."""
+
+    sequence: int
+    account: str
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """A version of an object was committed.
+
+    `etag` is the MD5 of the bytes or, where `part_sizes` is given, of the parts' MD5s.
+    `part_sizes` are (size in bytes, how many parts in a row). `checksum` is the algorithm, the
+    type (FULL_OBJECT or COMPOSITE) and the value as sent. `layout` is an encoded Layout.
+    """
+
+    sequence: int
+    account: str
+    bucket: str
+    key: bytes
+    root: bytes
+    size: int
+    etag: bytes
+    layout: bytes
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    part_sizes: tuple[tuple[int, int], ...] = ()
+    checksum: tuple[str, str, str] | None = None
+    upload_id: str | None = None
+
+    @property
+    def part_count(self) -> int:
+        """How many parts the object was completed from; 0 for a single PUT."""
+        return sum(count for _, count in self.part_sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRecord:
+    """A multipart upload was created. `checksum` is the algorithm and the type asked for."""
+
+    sequence: int
+    account: str
+    bucket: str
+    key: bytes
+    upload_id: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    checksum: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """A part was stored: whole leaves where its predicted offset puts them, ragged ends beside.
+
+    `start` is the offset in the object that the cutting assumed, `segment` the part's own segment,
+    `runs` an encoded Layout of the whole leaves. `digests` (of those leaves, 32 bytes each), `head`
+    and `tail` (the fragments before and behind them) are blocks of that segment: the offset of the
+    section and the length in bytes, (0, 0) for nothing.
+    """
+
+    sequence: int
+    upload_id: str
+    number: int
+    size: int
+    md5: bytes
+    start: int
+    segment: int
+    runs: bytes
+    digests: tuple[int, int]
+    head: tuple[int, int]
+    tail: tuple[int, int]
+    checksum: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRecord:
+    """A multipart upload was aborted; its parts are void."""
+
+    sequence: int
+    upload_id: str
+
+
+Record = BucketRecord | ObjectRecord | UploadRecord | PartRecord | AbortRecord
+
+_KINDS: dict[str, type[Record]] = {
+    "bucket": BucketRecord,
+    "object": ObjectRecord,
+    "upload": UploadRecord,
+    "part": PartRecord,
+    "abort": AbortRecord,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+# Short on disk: every small object pays for its record.
+_SHORT = {
+    "sequence": "q", "account": "a", "bucket": "b", "key": "k", "root": "r", "size": "s",
+    "etag": "e", "layout": "l", "metadata": "m", "part_sizes": "p", "checksum": "c",
+    "upload_id": "u", "number": "n", "md5": "d", "start": "o", "runs": "x",
+    "digests": "g", "head": "h", "tail": "t", "segment": "z",
+}  # fmt: skip
+_LONG = {short: name for name, short in _SHORT.items()}
+
+
+def encode_record(record: Record, durable_end: int) -> bytes:
+    """The record as a block.
+
+    `durable_end` is up to where its log was durable when it was written: damage below is rot,
+    damage at or above it may be an unsynced group that was torn.
+    """
+    fields: dict[str, Any] = {"f": RECORD_FORMAT, "t": _NAMES[type(record)], "w": durable_end}
+    for name in record.__dataclass_fields__:
+        value = getattr(record, name)
+        if value is None or value == () or value == {}:
+            continue
+        fields[_SHORT[name]] = _plain(value)
+    return encode_dag_cbor(fields)
+
+
+def decode_record(block: bytes) -> tuple[Record, int] | None:
+    """The record in a block and its `durable_end`; None for a segment's descriptor.
+
+    Raises InvalidRecordError for anything that is neither.
+    """
+    try:
+        fields = decode_dag_cbor(block)
+        if not isinstance(fields, dict):
+            raise InvalidRecordError("no map")
+        if is_descriptor(block):
+            return None
+        if fields.pop("f") != RECORD_FORMAT:
+            raise InvalidRecordError("unknown format")
+        kind = _KINDS[fields.pop("t")]
+        durable_end = fields.pop("w")
+        values = {_LONG[short]: _tupled(value) for short, value in fields.items()}
+        return kind(**values), durable_end
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidRecordError(str(error)) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value

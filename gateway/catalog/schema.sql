@@ -1,0 +1,79 @@
+-- The catalog: a view over the records in the log segments. Keys are BLOBs, so that order is byte order.
+
+CREATE TABLE buckets (
+    id INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    name TEXT NOT NULL,
+    sequence INTEGER NOT NULL,      -- of the record that created it
+    UNIQUE (account, name)
+);
+
+-- Every version ever committed, by its sequence number.
+CREATE TABLE versions (
+    sequence INTEGER PRIMARY KEY,
+    bucket INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    root BLOB NOT NULL,             -- 32-byte digest
+    size INTEGER NOT NULL,          -- bytes
+    etag BLOB NOT NULL,             -- 16 bytes of MD5
+    part_sizes BLOB,                -- JSON: [[size, count], ...]; NULL for a single PUT
+    checksum TEXT,                  -- JSON: [algorithm, type, value]
+    metadata BLOB NOT NULL,         -- JSON object
+    layout BLOB NOT NULL,
+    log INTEGER NOT NULL,           -- where its record lies
+    log_offset INTEGER NOT NULL
+);
+CREATE INDEX versions_by_key ON versions (bucket, key, sequence);
+
+-- What each key shows now; narrow, because listings walk it.
+CREATE TABLE objects (
+    bucket INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    etag BLOB NOT NULL,
+    part_count INTEGER NOT NULL,
+    PRIMARY KEY (bucket, key)
+) WITHOUT ROWID;
+
+-- Open multipart uploads and their parts.
+CREATE TABLE uploads (
+    id TEXT PRIMARY KEY,
+    bucket INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    metadata BLOB NOT NULL,
+    checksum TEXT                   -- JSON: [algorithm, type]
+) WITHOUT ROWID;
+CREATE INDEX uploads_by_key ON uploads (bucket, key, sequence);
+
+CREATE TABLE parts (
+    upload_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    md5 BLOB NOT NULL,
+    start INTEGER NOT NULL,
+    segment INTEGER NOT NULL,
+    runs BLOB NOT NULL,
+    digests_offset INTEGER NOT NULL,
+    digests_bytes INTEGER NOT NULL,
+    head_offset INTEGER NOT NULL,
+    head_bytes INTEGER NOT NULL,
+    tail_offset INTEGER NOT NULL,
+    tail_bytes INTEGER NOT NULL,
+    checksum TEXT,                  -- JSON: [algorithm, value]
+    PRIMARY KEY (upload_id, number)
+) WITHOUT ROWID;
+
+-- Which version a completed upload became, so that Complete can be repeated.
+CREATE TABLE completions (
+    upload_id TEXT PRIMARY KEY,
+    sequence INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Segments that are here to stay; `applied` is up to where a log's records are in this catalog.
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY,
+    applied INTEGER NOT NULL
+);

@@ -1,0 +1,240 @@
+"""Commits changes: nodes and records into the log, durable, then the catalog, then the answer.
+
+There is no timer: whatever gathered while the last group was being synced is the next group, one
+`fdatasync` and one transaction for all of it. A group holds the catalog's write lock from its
+first condition to its commit, so conditions are exact, over all processes of a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from dsn.blockstore.segments.files import SegmentKind
+from dsn.blockstore.segments.store import SegmentStore
+from dsn.blockstore.segments.writing import Buffer, SegmentWriter
+from dsn.car import section_prefix
+from dsn.cid import RECORD_CID_PREFIX, digest_of
+from dsn.place import Place
+from gateway.catalog.apply import apply_record, set_applied
+from gateway.catalog.database import Database
+from gateway.catalog.records import Record, encode_record
+from gateway.catalog.sequence import SequenceClock
+
+log = structlog.get_logger()
+
+GROUP_BYTES_MAX = 32 << 20
+GROUP_CHANGES_MAX = 1024
+
+Places = Mapping[bytes, Place]
+
+
+@dataclass(slots=True)
+class Change:
+    """One thing to commit.
+
+    `blocks` are nodes by digest, each framed as its section, that go into the log unless the store
+    holds them already. `record` makes the record once its sequence number and the places of the
+    blocks are known. `condition` looks at the catalog and raises what refuses the change.
+    """
+
+    record: Callable[[int, Places], Record]
+    blocks: Mapping[bytes, Buffer] = field(default_factory=dict)
+    condition: Callable[[sqlite3.Connection], None] | None = None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    change: Change
+    done: asyncio.Future[Record]
+    block_bytes: int
+
+
+class Committer:
+    """The one writer of a process's log segment."""
+
+    def __init__(
+        self,
+        store: SegmentStore,
+        database: Database,
+        clock: SequenceClock,
+        *,
+        segment_bytes_max: int,
+    ) -> None:
+        self._store = store
+        self._database = database
+        self._clock = clock
+        self._segment_bytes_max = segment_bytes_max
+        self._log: SegmentWriter | None = None
+        self._queue: list[_Waiting] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        # Of the group that is being written: where it starts in the log, its new blocks, and the
+        # segments that it makes void.
+        self._group_start = 0
+        self._fresh: list[tuple[bytes, int, int]] = []
+        self._unneeded: list[int] = []
+
+    def start(self) -> None:
+        """Begin to commit; needs a running loop."""
+        self._task = asyncio.create_task(self._run(), name="committer")
+
+    async def close(self) -> None:
+        """Commit what waits, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        if self._log is not None:
+            self._log.close()
+
+    async def commit(self, change: Change) -> Record:
+        """The record, once it is durable and in the catalog.
+
+        Raises what the condition raised, or the OSError that kept it from being durable.
+        """
+        done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        size = sum(len(section) for section in change.blocks.values())
+        self._queue.append(_Waiting(change, done, size))
+        self._wake.set()
+        # A client that goes away does not take its change out of the group.
+        return await asyncio.shield(done)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            group = self._take_group()
+            if not group:
+                if self._closing:
+                    return
+                self._wake.clear()
+                continue
+            try:
+                outcomes = await self._database.write(partial(self._write, group))
+            except Exception as error:  # every waiter is told
+                self._after_failure(error)
+                for waiting in group:
+                    if not waiting.done.done():
+                        waiting.done.set_exception(error)
+                continue
+            self._publish()
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                if waiting.done.done():
+                    continue
+                if isinstance(outcome, BaseException):
+                    waiting.done.set_exception(outcome)
+                else:
+                    waiting.done.set_result(outcome)
+
+    def _take_group(self) -> list[_Waiting]:
+        size = count = 0
+        for waiting in self._queue:
+            size += waiting.block_bytes
+            if count and (size > GROUP_BYTES_MAX or count >= GROUP_CHANGES_MAX):
+                break
+            count += 1
+        group, self._queue = self._queue[:count], self._queue[count:]
+        return group
+
+    def _write(
+        self, group: Sequence[_Waiting], connection: sqlite3.Connection
+    ) -> list[Record | Exception]:
+        """Write one group, in the database's thread, within its transaction."""
+        writer = self._writer()
+        self._group_start = writer.end
+        staged = _Staged(self._store, writer, group)
+        outcomes: list[Record | Exception] = []
+        for waiting in group:
+            change = waiting.change
+            try:
+                if change.condition is not None:
+                    change.condition(connection)
+            except Exception as refused:  # the waiter's answer, nobody else's
+                outcomes.append(refused)
+                continue
+            places = staged.place(change.blocks)
+            record = change.record(self._clock.next(), places)
+            place = staged.add_record(record)
+            self._unneeded += apply_record(connection, record, place)
+            outcomes.append(record)
+        if staged.buffers:
+            writer.append(staged.buffers)
+            writer.sync()
+            set_applied(connection, writer.segment, writer.end)
+        self._fresh = staged.fresh
+        return outcomes
+
+    def _writer(self) -> SegmentWriter:
+        self._unneeded = []
+        self._fresh = []
+        if self._log is not None and self._log.end >= self._segment_bytes_max:
+            self._log.close()
+            self._log = None
+        if self._log is None:
+            self._log = self._store.new_writer(SegmentKind.LOG)
+        return self._log
+
+    def _publish(self) -> None:
+        """After the commit: tell the index, drop segments that nothing needs any more."""
+        assert self._log is not None
+        if self._fresh:
+            self._store.index_blocks(self._fresh, {self._log.segment: self._log.end})
+        for segment in self._unneeded:
+            self._store.files.remove(segment)
+
+    def _after_failure(self, error: Exception) -> None:
+        """Nothing of the group was acknowledged: cut it off, or leave the segment behind."""
+        log.error("commit failed", error=repr(error))
+        writer, self._log = self._log, None
+        if writer is None:
+            return
+        try:
+            writer.cut_back(self._group_start)
+            self._log = writer
+        except OSError as cut_error:
+            log.error("log segment left behind", error=repr(cut_error))
+            writer.close()
+
+
+class _Staged:
+    """The sections of one group, laid out behind the end of the log before they are written."""
+
+    def __init__(
+        self, store: SegmentStore, writer: SegmentWriter, group: Sequence[_Waiting]
+    ) -> None:
+        self._segment = writer.segment
+        self._durable_end = writer.durable_end
+        self._end = writer.end
+        self.buffers: list[Buffer] = []
+        self.fresh: list[tuple[bytes, int, int]] = []
+        digests = list({digest for waiting in group for digest in waiting.change.blocks})
+        found = store.lookup(digests) if digests else []
+        self._places: dict[bytes, Place] = {
+            digest: place for digest, place in zip(digests, found, strict=True) if place is not None
+        }
+
+    def place(self, blocks: Mapping[bytes, Buffer]) -> Places:
+        """Lay out the blocks that are nowhere yet; where all of them are."""
+        for digest, section in blocks.items():
+            if digest not in self._places:
+                self.fresh.append((digest, self._segment, self._end))
+                self._places[digest] = self._append(section)
+        return self._places
+
+    def add_record(self, record: Record) -> Place:
+        """Lay out a record; where it will be."""
+        block = encode_record(record, self._durable_end)
+        cid = RECORD_CID_PREFIX + digest_of(block)
+        return self._append(section_prefix(cid, len(block)) + block)
+
+    def _append(self, section: Buffer) -> Place:
+        place = Place(self._segment, self._end)
+        self.buffers.append(section)
+        self._end += len(section)
+        return place

@@ -1,0 +1,482 @@
+"""One pass over a body: leaves stored, size and digests counted, the DAG built above them.
+
+A body that fits one slab stays in memory until its commit writes it into the log. A larger one
+streams into a segment of its own: while one slab is received, the one before it is hashed by MD5
+in one thread and by BLAKE3, and written, in another. Two slabs are all the memory that it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from dsn.blockstore.segments.files import SegmentKind
+from dsn.blockstore.segments.leaves import LeafWriter
+from dsn.blockstore.segments.store import SegmentStore
+from dsn.blockstore.segments.writing import Buffer
+from dsn.car import section_prefix
+from dsn.chunker import Slab
+from dsn.cid import RAW_CID_PREFIX, digest_of
+from dsn.codec import leaf_prefix
+from dsn.dag_builder import (
+    FileDagBuilder,
+    LinkNode,
+    checked_upload_options,
+    single_file_node,
+)
+from dsn.errors import NameTooLongError, NodeTooLargeError
+from dsn.framing import FULL_SECTION_BYTES, node_section
+from dsn.layout import Layout, Run, RunList, encode_layout
+from dsn.node import CHUNK_BYTES, UploadOptions
+from dsn.place import Place
+from gateway.budget import ByteBudget, SlabPool
+from gateway.digests import BodyDigests
+
+T = TypeVar("T")
+
+# Below this, hashing on the event loop is cheaper than a hop to a thread and back.
+INLINE_BYTES_MAX = 64 * 1024
+
+
+class Body(Protocol):
+    """The bytes of a request, decoded. `length` is what the request announced, if it did."""
+
+    length: int | None
+
+    async def readinto(self, view: memoryview) -> int:
+        """Fill the view from its start; how many bytes, 0 at the end of the body only."""
+        ...
+
+
+@dataclass(slots=True)
+class FileDraft:
+    """The DAG of a file, complete but for the places of the blocks that its commit writes.
+
+    `leaves` and `links` are in layout order; a digest among them is one of `blocks`.
+    """
+
+    root: bytes
+    size: int
+    leaves: list[Run | bytes]
+    links: list[Place | bytes]
+    blocks: dict[bytes, Buffer] = field(default_factory=dict)
+
+    def layout(self, places: Mapping[bytes, Place]) -> Layout:
+        """Where the file's nodes lie, now that its blocks have their places."""
+        runs = RunList()
+        for leaf in self.leaves:
+            if isinstance(leaf, bytes):
+                runs.append(*places[leaf])
+            else:
+                runs.extend((leaf,))
+        links = (places[link] if isinstance(link, bytes) else link for link in self.links)
+        return Layout(runs.runs(), tuple(links))
+
+
+@dataclass(slots=True)
+class IngestedFile:
+    """A body taken in as a file: durable but for the draft's blocks, and not yet committed.
+
+    Exactly one of `keep` and `discard` is called in the end.
+    """
+
+    draft: FileDraft
+    leaves: LeafWriter | None
+    _release: Callable[[], None]
+
+    def keep(self) -> None:
+        """After the commit: the nodes are here to stay, others may point at them."""
+        if self.leaves is not None:
+            self.leaves.index()
+            self.leaves.close()
+        self._release()
+
+    def discard(self) -> None:
+        """After a refusal: nothing of the body stays."""
+        if self.leaves is not None:
+            self.leaves.discard()
+        self._release()
+
+
+@dataclass(slots=True)
+class IngestedPart:
+    """A body taken in as a part: durable in a segment of its own, not yet committed."""
+
+    size: int
+    start: int
+    runs: bytes
+    digests: tuple[int, int]
+    head: tuple[int, int]
+    tail: tuple[int, int]
+    leaves: LeafWriter
+
+    @property
+    def segment(self) -> int:
+        """The part's own segment."""
+        assert self.leaves.segment is not None
+        return self.leaves.segment
+
+
+class LeafSink(Protocol):
+    """Where the nodes of a file go while its DAG is built."""
+
+    def write_leaves(self, sections: memoryview, digests: Sequence[bytes]) -> None: ...
+
+    def write_leaf(self, digest: bytes, block: bytes) -> None: ...
+
+    def write_block(self, digest: bytes, block: bytes) -> Place | bytes: ...
+
+    def extend_runs(self, runs: Iterable[Run]) -> None: ...
+
+    def leaves(self) -> list[Run | bytes]: ...
+
+    def sync(self) -> None: ...
+
+
+class MemoryLeaves:
+    """Keeps the nodes of a small file for its commit, which writes them into the log."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[bytes, Buffer] = {}
+        self._leaves: list[Run | bytes] = []
+
+    def write_leaves(self, sections: memoryview, digests: Sequence[bytes]) -> None:
+        for i, digest in enumerate(digests):
+            self.blocks[digest] = sections[i * FULL_SECTION_BYTES : (i + 1) * FULL_SECTION_BYTES]
+        self._leaves.extend(digests)
+
+    def write_leaf(self, digest: bytes, block: bytes) -> None:
+        self.write_block(digest, block)
+        self._leaves.append(digest)
+
+    def write_block(self, digest: bytes, block: bytes) -> bytes:
+        self.blocks[digest] = node_section(digest, block)
+        return digest
+
+    def extend_runs(self, runs: Iterable[Run]) -> None:
+        self._leaves.extend(runs)
+
+    def leaves(self) -> list[Run | bytes]:
+        return self._leaves
+
+    def sync(self) -> None:
+        """The commit makes them durable."""
+
+
+class DagWriter:
+    """Builds the DAG of a file of several chunks while its leaves go to a sink. Blocking."""
+
+    def __init__(self, sink: LeafSink, name: str, options: UploadOptions) -> None:
+        """`options` are checked against the file's first bytes already."""
+        self._sink = sink
+        self._name = fitting_name(name)
+        self._options = options
+        self._builder = FileDagBuilder()
+        self._links: dict[tuple[int, int], Place | bytes] = {}
+        self._size = 0
+
+    def add_slab(self, slab: Slab) -> None:
+        """Store a slab's full leaves."""
+        digests = slab.hash_leaves()
+        if digests:
+            self._sink.write_leaves(slab.view[: len(digests) * FULL_SECTION_BYTES], digests)
+            self._add(digests, len(digests) * CHUNK_BYTES)
+
+    def add_stored(self, digests: Sequence[bytes], runs: Iterable[Run]) -> None:
+        """Take full leaves that are stored already."""
+        self._sink.extend_runs(runs)
+        self._add(digests, len(digests) * CHUNK_BYTES)
+
+    def add_leaf(self, payload: Buffer) -> None:
+        """Store a leaf, full or the last one."""
+        block = leaf_prefix(len(payload)) + payload
+        digest = digest_of(block)
+        self._sink.write_leaf(digest, block)
+        self._add((digest,), len(payload))
+
+    def finish(self) -> FileDraft:
+        """Store what remains of the DAG and have all of it durable."""
+        links, root = self._builder.finish(self._size, self._name, self._options)
+        self._store_links((*links, root))
+        self._sink.sync()
+        places = [self._links[at] for at in sorted(self._links)]
+        return FileDraft(root.digest, self._size, self._sink.leaves(), places)
+
+    def _add(self, digests: Sequence[bytes], size: int) -> None:
+        self._size += size
+        self._store_links(self._builder.add_leaves(digests))
+
+    def _store_links(self, links: Sequence[LinkNode]) -> None:
+        for link in links:
+            self._links[link.level, link.index] = self._sink.write_block(link.digest, link.block)
+
+
+class _PartWriter:
+    """Stores the leaves that lie wholly within a part. Runs in worker threads."""
+
+    def __init__(self, leaves: LeafWriter) -> None:
+        self.leaves = leaves
+        self._digests = bytearray()
+
+    def add_slab(self, slab: Slab) -> None:
+        digests = slab.hash_leaves()
+        if digests:
+            used = slab.view[: len(digests) * FULL_SECTION_BYTES]
+            self.leaves.write_leaves(used, digests)
+            self._digests += b"".join(digests)
+
+    def finish(self, size: int, start: int, head: bytes, tail: bytes) -> IngestedPart:
+        digests_at = self._append_raw(bytes(self._digests))
+        head_at = self._append_raw(head)
+        tail_at = self._append_raw(tail)
+        self.leaves.sync()
+        runs = encode_layout(Layout(self.leaves.runs.runs(), ()))
+        return IngestedPart(size, start, runs, digests_at, head_at, tail_at, self.leaves)
+
+    def _append_raw(self, block: bytes) -> tuple[int, int]:
+        prefix = section_prefix(RAW_CID_PREFIX + digest_of(block), len(block))
+        place = self.leaves.append_section(prefix + block)
+        return (place.offset, len(block)) if block else (0, 0)
+
+
+class Ingest:
+    """Takes bodies in. One for each process."""
+
+    def __init__(
+        self, store: SegmentStore, budget: ByteBudget, threads: ThreadPoolExecutor
+    ) -> None:
+        self.store = store
+        self.threads = threads
+        self._budget = budget
+        self._slabs = SlabPool(budget)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run blocking work in a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+
+    async def file(
+        self, body: Body, digests: BodyDigests, name: str, options: UploadOptions
+    ) -> IngestedFile:
+        """Take a body in as a file; raises what the body raises, having left nothing behind."""
+        if body.length is not None and body.length <= CHUNK_BYTES:
+            return await self._one_node(body, body.length, digests, name, options)
+        slab = await self._slabs.take()
+        try:
+            ended = await _fill(body, slab)
+            if ended:
+                return await self._in_memory(slab, digests, name, options)
+        except BaseException:
+            self._slabs.give(slab)
+            raise
+        checked = checked_upload_options(options, bytes(slab.payloads[0][:2]))
+        leaves = LeafWriter(self.store, SegmentKind.BODY)
+        dag = DagWriter(leaves, name, checked)
+        try:
+            tail = await self._stream(body, slab, digests, dag.add_slab)
+
+            def finish() -> FileDraft:
+                if tail:
+                    dag.add_leaf(tail)
+                return dag.finish()
+
+            draft = await self.run(finish)
+        except BaseException:
+            leaves.discard()
+            raise
+        return IngestedFile(draft, leaves, _nothing)
+
+    async def part(self, body: Body, digests: BodyDigests, start: int) -> IngestedPart:
+        """Take a body in as the part of an object that starts at byte `start`."""
+        head_bytes = -start % CHUNK_BYTES
+        head = bytearray(min(head_bytes, body.length if body.length is not None else head_bytes))
+        received = await _fill_view(body, memoryview(head))
+        del head[received:]
+        digests.update((memoryview(head),))
+        leaves = LeafWriter(self.store, SegmentKind.PART)
+        writer = _PartWriter(leaves)
+        try:
+            slab = await self._slabs.take()
+            try:
+                await _fill(body, slab)
+            except BaseException:
+                self._slabs.give(slab)
+                raise
+            counted = _Counted(writer.add_slab)
+            tail = await self._stream(body, slab, digests, counted.add_slab)
+            size = len(head) + counted.leaves * CHUNK_BYTES + len(tail)
+            return await self.run(lambda: writer.finish(size, start, bytes(head), tail))
+        except BaseException:
+            leaves.discard()
+            raise
+
+    async def _one_node(
+        self, body: Body, length: int, digests: BodyDigests, name: str, options: UploadOptions
+    ) -> IngestedFile:
+        await self._budget.take(length)
+        try:
+            payload = memoryview(bytearray(length))
+            await _fill_view(body, payload)
+            # Lets the body say whether it ends here, as announced.
+            await body.readinto(memoryview(bytearray(1)))
+            digests.update((payload,))
+            draft = single_draft(payload, name, options)
+        except BaseException:
+            self._budget.give(length)
+            raise
+        return IngestedFile(draft, None, lambda: self._budget.give(length))
+
+    async def _in_memory(
+        self,
+        slab: Slab,
+        digests: BodyDigests,
+        name: str,
+        options: UploadOptions,
+    ) -> IngestedFile:
+        def work() -> FileDraft:
+            digests.update(slab.received())
+            return _slab_draft(slab, name, options)
+
+        draft = work() if slab.filled <= INLINE_BYTES_MAX else await self.run(work)
+        return IngestedFile(draft, None, lambda: self._slabs.give(slab))
+
+    async def _stream(
+        self, body: Body, slab: Slab, digests: BodyDigests, store: Callable[[Slab], None]
+    ) -> bytes:
+        """Pass slab after slab to the digests and to `store`; the bytes after the last full leaf.
+
+        The first slab arrives filled; it and every other one go back to the pool.
+        """
+        loop = asyncio.get_running_loop()
+        lanes = digests.lanes()
+        busy: tuple[Slab, list[asyncio.Future[None]]] | None = None
+        current: Slab | None = slab
+        try:
+            while True:
+                assert current is not None
+                tail = current.tail()
+                pieces = current.received()
+                if busy is not None:
+                    done, busy = busy, None
+                    spare: Slab | None = done[0]
+                    try:
+                        await _all(done[1])
+                    except BaseException:
+                        self._slabs.give(done[0])
+                        raise
+                else:
+                    spare = None
+                jobs = [loop.run_in_executor(self.threads, lane, pieces) for lane in lanes]
+                jobs.append(loop.run_in_executor(self.threads, store, current))
+                full = not current.room()
+                busy, current = (current, jobs), None
+                if not full:
+                    if spare is not None:
+                        self._slabs.give(spare)
+                    break
+                if spare is None:
+                    spare = await self._slabs.take()
+                current = spare
+                current.filled = 0
+                await _fill(body, current)
+            done, busy = busy, None
+            try:
+                await _all(done[1])
+            finally:
+                self._slabs.give(done[0])
+            return tail
+        finally:
+            if busy is not None:
+                await asyncio.gather(*busy[1], return_exceptions=True)
+                self._slabs.give(busy[0])
+            if current is not None:
+                self._slabs.give(current)
+
+
+class _Counted:
+    """Counts the full leaves of the slabs that pass."""
+
+    def __init__(self, store: Callable[[Slab], None]) -> None:
+        self._store = store
+        self.leaves = 0
+
+    def add_slab(self, slab: Slab) -> None:
+        self.leaves += slab.full_leaves
+        self._store(slab)
+
+
+def fitting_name(name: str) -> str | None:
+    """The name for the root, or None where Auto Drive's format has no room for it.
+
+    The network refuses such names; S3 does not. https://github.com/autonomys/auto-sdk
+    """
+    return name if len(name.encode("utf-16-le", "surrogatepass")) <= 2 * 255 else None
+
+
+def single_draft(payload: memoryview, name: str, options: UploadOptions) -> FileDraft:
+    """The draft of a file of at most one chunk."""
+    checked = checked_upload_options(options, payload[:2])
+    if not payload:
+        sink = MemoryLeaves()
+        draft = DagWriter(sink, name, checked).finish()
+        draft.blocks = sink.blocks
+        return draft
+    try:
+        block = single_file_node(payload, name, checked)
+    except (NameTooLongError, NodeTooLargeError):
+        block = single_file_node(payload, None, checked)
+    digest = digest_of(block)
+    return FileDraft(digest, len(payload), [], [digest], {digest: node_section(digest, block)})
+
+
+def _slab_draft(slab: Slab, name: str, options: UploadOptions) -> FileDraft:
+    """The draft of a file that lies in one slab."""
+    if slab.filled <= CHUNK_BYTES:
+        return single_draft(slab.payloads[0][: slab.filled], name, options)
+    sink = MemoryLeaves()
+    dag = DagWriter(sink, name, checked_upload_options(options, slab.payloads[0][:2]))
+    dag.add_slab(slab)
+    if tail := slab.tail():
+        dag.add_leaf(tail)
+    draft = dag.finish()
+    draft.blocks = sink.blocks
+    return draft
+
+
+async def _fill(body: Body, slab: Slab) -> bool:
+    """Receive into a slab until it is full; whether the body ended before."""
+    while room := slab.room():
+        received = await body.readinto(room)
+        if not received:
+            return True
+        slab.filled += received
+    return False
+
+
+async def _fill_view(body: Body, view: memoryview) -> int:
+    filled = 0
+    while filled < len(view):
+        received = await body.readinto(view[filled:])
+        if not received:
+            break
+        filled += received
+    return filled
+
+
+async def _all(jobs: Sequence[asyncio.Future[None]]) -> None:
+    """Wait for every job, also when the request is cancelled; raise the first error."""
+    gathered = asyncio.gather(*jobs, return_exceptions=True)
+    try:
+        outcomes = await asyncio.shield(gathered)
+    except asyncio.CancelledError:
+        await gathered
+        raise
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _nothing() -> None:
+    """Nothing to release."""
