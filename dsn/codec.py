@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from struct import Struct
 
 from dsn.cid import DIGEST_BYTES, NODE_CID_PREFIX
 from dsn.errors import InvalidNodeError
@@ -103,15 +105,17 @@ def decode_node(block: bytes | memoryview) -> Node:
 
 def decode_links(block: bytes) -> tuple[bytes, ...]:
     """The digests a block links to, without decoding the rest of it; InvalidNodeError."""
+    if not block.startswith(b"\x12"):
+        return ()
     # Links have a fixed stride and the data field that follows has another tag, so the first bytes
     # of all strides tell how many there are; one comparison then checks every prefix at once.
     heads = block[::LINK_BYTES]
     count = len(heads) - len(heads.lstrip(b"\x12"))
     stop = count * LINK_BYTES
-    links = tuple(
-        [block[end - DIGEST_BYTES : end] for end in range(LINK_BYTES, stop + 1, LINK_BYTES)]
-    )
-    if count and LINK_PREFIX + LINK_PREFIX.join(links) != block[:stop]:
+    if stop > len(block):
+        raise InvalidNodeError("a link is cut short")
+    links = _links_struct(count).unpack_from(block)
+    if LINK_PREFIX + LINK_PREFIX.join(links) != block[:stop]:
         raise InvalidNodeError("a link is not the bare CID of a node")
     return links
 
@@ -136,6 +140,12 @@ def leaf_bytes(payload_bytes: int) -> int:
     """The length of a FileChunk leaf with `payload_bytes` bytes of payload."""
     message_bytes = 4 + 2 * uvarint_bytes(payload_bytes) + payload_bytes
     return 1 + uvarint_bytes(message_bytes) + message_bytes
+
+
+@lru_cache(maxsize=32)
+def _links_struct(count: int) -> Struct:
+    # Slices all digests out in one call; nearly every link node is full or has few links.
+    return Struct(f"{len(LINK_PREFIX)}x{DIGEST_BYTES}s" * count)
 
 
 def _encode_options(options: UploadOptions) -> bytes:
