@@ -1,0 +1,65 @@
+# What a person or a build machine asks of this project. Needs python3 (3.11 or later) and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV ?= uv
+ARGS ?=
+
+.PHONY: help run test long clients lint types lock clean
+
+help:
+	@echo "make run      install into $(VENV) and serve ./data on 127.0.0.1:3000 (ARGS='--workers 2')"
+	@echo "make test     install what tests need and run them"
+	@echo "make long     the tests that take minutes or gigabytes"
+	@echo "make clients  the tests that drive rclone, aws, boto3 and the JavaScript SDK"
+	@echo "make lint     ruff"
+	@echo "make types    mypy --strict"
+	@echo "make lock     resolve the requirements anew (needs uv)"
+
+run: $(VENV)/.installed
+	$(BIN)/dsn-gateway serve --data-dir ./data $(ARGS)
+
+test: $(VENV)/.installed-tests
+	$(BIN)/pytest $(ARGS)
+
+long: $(VENV)/.installed-tests
+	$(BIN)/pytest -m long $(ARGS)
+
+clients: $(VENV)/.installed-tests
+	$(BIN)/pytest -m clients $(ARGS)
+
+lint: $(VENV)/.installed-tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed-tests
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# Wheels only: no compiler is needed, and nothing runs code of a package while installing it.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := $(INSTALL) --only-binary :all: --require-hashes
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+	$(LOCKED) -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.installed-tests: requirements-test.lock $(VENV)/.installed
+	$(LOCKED) -r requirements-test.lock
+	touch $@
+
+# The build tool is pinned with the rest, so that an installation fetches nothing unpinned.
+COMPILE := $(UV) pip compile --universal --python-version 3.11 --only-binary :all: \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
+
+lock:
+	echo 'setuptools>=77' | $(COMPILE) $(ARGS) pyproject.toml - -o requirements.lock
+	$(COMPILE) $(ARGS) --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
