@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Protocol
+
+from gateway.s3.checksums import Hasher
 
 Lane = Callable[[Sequence[memoryview]], None]
-
-
-class Hasher(Protocol):
-    """What hashlib's objects and the additional checksums have in common."""
-
-    def update(self, data: memoryview, /) -> None: ...
-
-    def digest(self) -> bytes: ...
 
 
 class BodyDigests:
@@ -25,7 +18,11 @@ class BodyDigests:
 
     def __init__(self, others: Sequence[Hasher] = ()) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._others = others
+        self._others = list(others)
+
+    def add(self, hasher: Hasher) -> None:
+        """Have one more digest computed; before the first piece."""
+        self._others.append(hasher)
 
     @property
     def md5(self) -> bytes:

@@ -77,7 +77,7 @@ class ListedRow:
 class UploadRow:
     """An open multipart upload; `created_us` in microseconds since 1970."""
 
-    id: str
+    upload_id: str
     bucket: int
     key: bytes
     sequence: int
@@ -159,14 +159,23 @@ def find_upload(
 
 
 def seek_uploads(
-    connection: sqlite3.Connection, bucket: int, key: bytes, sequence: int, limit: int
+    connection: sqlite3.Connection,
+    bucket: int,
+    after: tuple[bytes, str],
+    stop: bytes | None,
+    limit: int,
 ) -> list[UploadRow]:
-    """Open uploads of a bucket behind (key, sequence), by key and then by age."""
-    rows = connection.execute(
+    """Open uploads of a bucket behind (key, id) and before the key `stop`, by key and id."""
+    query = (
         "SELECT id, bucket, key, sequence, metadata, checksum FROM uploads "
-        "WHERE bucket = ? AND (key, sequence) > (?, ?) ORDER BY key, sequence LIMIT ?",
-        (bucket, key, sequence, limit),
+        "WHERE bucket = ? AND (key, id) > (?, ?) "
     )
+    if stop is None:
+        rows = connection.execute(query + "ORDER BY key, id LIMIT ?", (bucket, *after, limit))
+    else:
+        rows = connection.execute(
+            query + "AND key < ? ORDER BY key, id LIMIT ?", (bucket, *after, stop, limit)
+        )
     return [_upload(row) for row in rows]
 
 
@@ -186,16 +195,7 @@ def list_parts(
         "WHERE upload_id = ? AND number > ? ORDER BY number LIMIT ?",
         (upload_id, after, limit),
     )
-    return [
-        PartRecord(
-            *row[:8],
-            (row[8], row[9]),
-            (row[10], row[11]),
-            (row[12], row[13]),
-            tuple(orjson.loads(row[14])) if row[14] else None,
-        )
-        for row in rows
-    ]
+    return [_part(row) for row in rows]
 
 
 def part_sequences(connection: sqlite3.Connection, upload_id: str) -> dict[int, int]:
@@ -286,3 +286,9 @@ def _upload(row: tuple[Any, ...]) -> UploadRow:
     upload_id, bucket, key, sequence, metadata, checksum = row
     asked = tuple(orjson.loads(checksum)) if checksum else None
     return UploadRow(upload_id, bucket, key, sequence, orjson.loads(metadata), asked)
+
+
+def _part(row: tuple[Any, ...]) -> PartRecord:
+    checksum = tuple(orjson.loads(row[14])) if row[14] else None
+    fields = (*row[:8], (row[8], row[9]), (row[10], row[11]), (row[12], row[13]), checksum)
+    return PartRecord(*fields)

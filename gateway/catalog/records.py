@@ -92,6 +92,16 @@ class PartRecord:
     tail: tuple[int, int]
     checksum: tuple[str, str] | None = None
 
+    @property
+    def etag(self) -> str:
+        """The part's ETag without its quotes: its MD5 in hex."""
+        return self.md5.hex()
+
+    @property
+    def checksums(self) -> tuple[tuple[str, str], ...]:
+        """The checksum as XML elements: `(("ChecksumCRC32", "…"),)`."""
+        return ((f"Checksum{self.checksum[0]}", self.checksum[1]),) if self.checksum else ()
+
 
 @dataclass(frozen=True, slots=True)
 class AbortRecord:

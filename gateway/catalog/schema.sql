@@ -38,14 +38,14 @@ CREATE TABLE objects (
 
 -- Open multipart uploads and their parts.
 CREATE TABLE uploads (
-    id TEXT PRIMARY KEY,
+    id TEXT PRIMARY KEY,            -- grows with time
     bucket INTEGER NOT NULL,
     key BLOB NOT NULL,
     sequence INTEGER NOT NULL,
     metadata BLOB NOT NULL,
     checksum TEXT                   -- JSON: [algorithm, type]
 ) WITHOUT ROWID;
-CREATE INDEX uploads_by_key ON uploads (bucket, key, sequence);
+CREATE INDEX uploads_by_key ON uploads (bucket, key, id);
 
 CREATE TABLE parts (
     upload_id TEXT NOT NULL,

@@ -61,6 +61,10 @@ class FileReader:
             yield start, min(border, stop)
             start = border
 
+    def leaf_pieces(self, first: int, count: int) -> Iterator[tuple[int, int]]:
+        """The spans, for `read`, that some consecutive leaves cover."""
+        return self.pieces(first * CHUNK_BYTES, min((first + count) * CHUNK_BYTES, self.size))
+
     def root(self) -> Node:
         """The root node, verified, its size field compared with what the catalog says."""
         if self._root is None:

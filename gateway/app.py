@@ -1,0 +1,264 @@
+"""Wires a worker together, and holds the data directory while one serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import signal
+import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from dsn.blockstore.digest_index import DigestIndex
+from dsn.blockstore.segments.store import SegmentStore
+from gateway.buckets import Buckets
+from gateway.budget import ByteBudget
+from gateway.catalog.database import Database, open_catalog
+from gateway.catalog.queries import last_sequence
+from gateway.catalog.sequence import SequenceClock
+from gateway.commits import Committer
+from gateway.config import Settings
+from gateway.ingest import Ingest
+from gateway.keys import KeyStore
+from gateway.listeners import Listener
+from gateway.objects import Objects
+from gateway.recovery import Progress, Recovered, recover
+from gateway.room import Room
+from gateway.uploads import Uploads
+from gateway.web.authentication import Authenticator
+from gateway.web.dispatch import Dispatcher
+from gateway.web.server import S3Server, check_parser
+from gateway.web.services import Limits, Services
+
+log = structlog.get_logger()
+
+WORKER_THREADS = 16
+_INDEX_FLUSH_SECONDS = 2.0
+_CHECKPOINT_SECONDS = 5.0
+
+# The descriptor whose lock keeps the data directory ours; workers inherit it.
+_held: dict[Path, int] = {}
+
+
+class DataDirLockedError(RuntimeError):
+    """Another process serves this data directory, or rebuilds it."""
+
+
+class DataPaths:
+    """Where things lie in a data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.segments = data_dir / "segments"
+        self.catalog = data_dir / "catalog.db"
+        self.index = data_dir / "index"
+        self.lock = data_dir / "lock"
+
+
+def lock_data_dir(data_dir: Path) -> None:
+    """Make the data directory ours until the process ends; DataDirLockedError if it is taken."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = DataPaths(data_dir).lock
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise DataDirLockedError(f"{data_dir} is in use by another process") from None
+    _held[data_dir] = fd
+
+
+def open_store(data_dir: Path) -> SegmentStore:
+    """The segments and the digest index of a data directory, made where they are missing."""
+    paths = DataPaths(data_dir)
+    store = SegmentStore(paths.segments, DigestIndex(paths.index))
+    store.files.create_directories()
+    return store
+
+
+def recover_data_dir(data_dir: Path, progress: Progress | None = None) -> Recovered:
+    """Bring catalog and index of a locked data directory up to its segments."""
+    store = open_store(data_dir)
+    try:
+        connection = open_catalog(DataPaths(data_dir).catalog)
+        try:
+            return recover(store, connection, progress)
+        finally:
+            connection.close()
+    finally:
+        store.close()
+
+
+def prepare(settings: Settings) -> None:
+    """Lock the data directory and recover it; once, before any worker runs.
+
+    Raises DataDirLockedError.
+    """
+    check_parser()
+    os.umask(0o077)
+    lock_data_dir(settings.data_dir)
+    recover_data_dir(settings.data_dir)
+
+
+def run_worker(settings: Settings, listeners: list[Listener], worker: int) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second one leaves at once."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, listeners, worker))
+
+
+async def _serve(settings: Settings, listeners: list[Listener], worker: int) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    worker_app = WorkerApp(settings, worker)
+    await worker_app.start()
+    server = S3Server(
+        worker_app.dispatcher,
+        header_seconds_max=settings.header_seconds_max,
+        keepalive_seconds_max=settings.keepalive_seconds_max,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=settings.drain_seconds_max)
+    await runner.setup()
+    context = _tls_context(settings)
+    for listener in listeners:
+        await web.SockSite(runner, listener.socket, ssl_context=context).start()
+    worker_app.ready = True
+    log.info("serving", worker=worker)
+    await stopping.wait()
+    log.info("draining", worker=worker)
+    worker_app.ready = False
+    await runner.cleanup()
+    await worker_app.close()
+    log.info("stopped", worker=worker)
+
+
+class WorkerApp:
+    """Everything that one worker process consists of."""
+
+    def __init__(self, settings: Settings, worker: int) -> None:
+        paths = DataPaths(settings.data_dir)
+        self.ready = False
+        self._settings = settings
+        self._worker = worker
+        self._store = open_store(settings.data_dir)
+        self._database = Database(paths.catalog)
+        self._threads = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="io")
+        self._ingest = Ingest(
+            self._store, ByteBudget(settings.upload_buffer_bytes_max), self._threads
+        )
+        self._keys = KeyStore(settings.data_dir)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._committer: Committer
+        self._uploads: Uploads
+        self._services: Services
+        self.dispatcher: Dispatcher
+
+    @property
+    def objects(self) -> Objects:
+        """The objects, for use without a door."""
+        return self._services.objects
+
+    async def start(self) -> None:
+        """Open the catalog and begin to commit."""
+        settings = self._settings
+        await self._database.open()
+        clock = SequenceClock(
+            self._worker,
+            last=await self._database.read(last_sequence),
+            wall_ns=time.time_ns,
+            steady_ns=time.monotonic_ns,
+        )
+        self._committer = Committer(
+            self._store, self._database, clock, segment_bytes_max=settings.segment_bytes_max
+        )
+        self._committer.start()
+        buckets = Buckets(self._database, self._committer)
+        parts = (self._store, self._database, self._committer, self._ingest, buckets)
+        self._uploads = Uploads(
+            *parts, part_bytes_min=settings.part_bytes_min, new_id=_new_upload_id
+        )
+        services = self._services = Services(
+            buckets,
+            Objects(*parts),
+            self._uploads,
+            self._ingest,
+            Limits(
+                settings.object_bytes_max, settings.put_bytes_max, settings.body_idle_seconds_max
+            ),
+            settings.region,
+            now_seconds=lambda: int(time.time()),
+            check_room=Room(
+                settings.data_dir, settings.free_space_reserve_bytes, time.monotonic
+            ).check,
+        )
+        self.dispatcher = Dispatcher(
+            services,
+            Authenticator(self._keys.lookup, lambda: datetime.now(UTC)),
+            base_paths=settings.base_path,
+            is_ready=lambda: self.ready,
+            access_log=settings.access_log,
+        )
+        self._tasks = [
+            asyncio.create_task(self._flush_index(), name="index"),
+            asyncio.create_task(self._checkpoint(), name="checkpoint"),
+        ]
+
+    async def close(self) -> None:
+        """Finish what was begun and close everything."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await self._uploads.close()
+        await self._committer.close()
+        await self._database.close()
+        self._threads.shutdown(wait=True)
+        self._store.close()
+
+    async def _flush_index(self) -> None:
+        """Write what is new to the index, beside the requests."""
+        while True:
+            await asyncio.sleep(_INDEX_FLUSH_SECONDS)
+            try:
+                await self._ingest.run(self._store.pending.flush)
+            except Exception:
+                # Nothing is lost: it stays in memory, and in the segments.
+                log.exception("index not written")
+
+    async def _checkpoint(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECKPOINT_SECONDS)
+            try:
+                await self._database.checkpoint()
+            except Exception:
+                log.exception("checkpoint failed")
+
+
+def _new_upload_id() -> str:
+    """An id that grows with time and cannot be guessed."""
+    return f"{time.time_ns() // 1000:014x}{secrets.token_hex(16)}"
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context

@@ -1,0 +1,54 @@
+"""What S3 means by a bucket: a name of an account, made explicitly or by the first write."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from gateway.catalog.database import Database
+from gateway.catalog.queries import BucketRow, find_bucket, list_buckets
+from gateway.catalog.records import BucketRecord
+from gateway.commits import Change, Committer
+from gateway.s3.address import check_bucket_name
+from gateway.s3.errors import ErrorCode, S3Error
+
+
+class Buckets:
+    """The buckets of all accounts. They are never removed, so found ones are remembered."""
+
+    def __init__(self, database: Database, committer: Committer) -> None:
+        self._database = database
+        self._committer = committer
+        self._known: dict[tuple[str, str], BucketRow] = {}
+
+    async def find(self, account: str, name: str) -> BucketRow | None:
+        """The account's bucket of this name, if it is there."""
+        known = self._known.get((account, name))
+        if known is None:
+            known = await self._database.read(partial(find_bucket, account=account, name=name))
+            if known is not None:
+                self._known[account, name] = known
+        return known
+
+    async def get(self, account: str, name: str) -> BucketRow:
+        """The account's bucket of this name; S3Error(NoSuchBucket) where there is none."""
+        bucket = await self.find(account, name)
+        if bucket is None:
+            raise S3Error(ErrorCode.NoSuchBucket, BucketName=name)
+        return bucket
+
+    async def list(self, account: str) -> list[BucketRow]:
+        """All buckets of the account, by name."""
+        return await self._database.read(partial(list_buckets, account=account))
+
+    async def create(self, account: str, name: str) -> None:
+        """Make the bucket durable, unless it is there; S3Error(InvalidBucketName)."""
+        if await self.find(account, name) is None:
+            check_bucket_name(name)
+            await self._committer.commit(
+                Change(lambda sequence, _: BucketRecord(sequence, account, name))
+            )
+
+    async def check_writable(self, account: str, name: str) -> None:
+        """Whether a write may go to this bucket, perhaps making it; S3Error(InvalidBucketName)."""
+        if await self.find(account, name) is None:
+            check_bucket_name(name)

@@ -1,0 +1,388 @@
+"""Work on a data directory from the command line: verify, rebuild, export and import."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from blake3 import blake3
+
+from dsn.blockstore.segments.files import SegmentKind, kind_of
+from dsn.blockstore.segments.reader import FileReader
+from dsn.blockstore.segments.scan import SegmentScan, read_block
+from dsn.blockstore.segments.store import SegmentStore
+from dsn.car import read_header, read_sections, write_dag
+from dsn.cid import NODE_CID_ALIASES, cid_text, digest_of
+from dsn.dag_reader import FileDag
+from dsn.errors import (
+    BlockMismatchError,
+    BlockNotFoundError,
+    InvalidCarError,
+    InvalidLayoutError,
+    InvalidRecordError,
+    InvalidSegmentError,
+    NonCanonicalDagError,
+)
+from dsn.node import LINKS_MAX
+from dsn.place import Place
+from gateway.app import (
+    DataPaths,
+    WorkerApp,
+    lock_data_dir,
+    open_store,
+    recover_data_dir,
+)
+from gateway.assembly import PartReader
+from gateway.catalog.database import open_catalog
+from gateway.catalog.queries import (
+    VersionRow,
+    all_parts,
+    all_versions,
+    applied_segments,
+    find_bucket,
+    find_object,
+    totals,
+)
+from gateway.catalog.records import ObjectRecord, decode_record
+from gateway.config import Settings
+from gateway.digests import BodyDigests
+from gateway.objects import NewObject
+
+Progress = Callable[[int, int], None]
+
+_UNREADABLE = (
+    BlockMismatchError,
+    BlockNotFoundError,
+    InvalidLayoutError,
+    InvalidRecordError,
+    NonCanonicalDagError,
+    OSError,
+    ValueError,
+)
+
+
+class NotFoundError(LookupError):
+    """There is no such bucket or key in this data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A version (or a part of an open upload) that cannot be read whole, and why.
+
+    `bucket` is empty for damage that belongs to no object any more.
+    """
+
+    bucket: str
+    key: str
+    version: str
+    reason: str
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What was read, in bytes of objects, and what is damaged."""
+
+    objects: int = 0
+    bytes: int = 0
+    damages: list[Damage] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What a new catalog holds."""
+
+    buckets: int
+    objects: int
+    uploads: int
+    segments: int
+    seconds: float
+
+
+def verify(data_dir: Path, progress: Progress | None = None) -> VerifyReport:
+    """Read everything that is committed and check it against its CIDs; changes nothing.
+
+    Runs beside a server too. `progress` is told bytes done and bytes in all.
+    """
+    paths = DataPaths(data_dir)
+    if not paths.catalog.exists():
+        raise NotFoundError(f"{paths.catalog} is missing; dsn-gateway rebuild makes it again")
+    store = open_store(data_dir)
+    connection = open_catalog(paths.catalog)
+    report = VerifyReport()
+    try:
+        connection.execute("BEGIN")
+        total = totals(connection)[3]
+        checked = _CheckedRuns()
+        for _, bucket, version in all_versions(connection):
+            reason = _damage_of(store, version, checked, bucket)
+            report.objects += 1
+            report.bytes += version.size
+            if reason is not None:
+                report.damages.append(
+                    Damage(bucket, _text(version.key), f"{version.sequence:016x}", reason)
+                )
+            if progress is not None:
+                progress(report.bytes, total)
+        for _, bucket, key, part in all_parts(connection):
+            try:
+                for _ in PartReader(store, part).payloads():
+                    pass
+            except _UNREADABLE as error:
+                name = f"upload {part.upload_id} part {part.number}"
+                report.damages.append(Damage(bucket, _text(key), name, str(error)))
+        report.damages.extend(_damages_of_logs(store, connection))
+    finally:
+        connection.close()
+        store.close()
+    return report
+
+
+def rebuild(data_dir: Path, progress: Progress | None = None) -> RebuildReport:
+    """Make catalog and index again from the segments alone.
+
+    The new catalog takes the old one's place only when it is complete. Raises DataDirLockedError
+    while a server runs.
+    """
+    started = time.monotonic()
+    lock_data_dir(data_dir)
+    paths = DataPaths(data_dir)
+    for stale in paths.catalog.parent.glob(paths.catalog.name + "*"):
+        stale.rename(stale.with_name("old-" + stale.name))
+    store = open_store(data_dir)
+    store.index.clear()
+    store.close()
+    recovered = recover_data_dir(data_dir, progress)
+    connection = open_catalog(paths.catalog)
+    try:
+        buckets, objects, uploads, _ = totals(connection)
+    finally:
+        connection.close()
+    for stale in paths.catalog.parent.glob("old-" + paths.catalog.name + "*"):
+        stale.unlink()
+    return RebuildReport(buckets, objects, uploads, recovered.segments, time.monotonic() - started)
+
+
+def export_object(
+    data_dir: Path,
+    bucket: str,
+    key: str,
+    out: Path,
+    progress: Progress | None = None,
+    account: str = "main",
+) -> None:
+    """Write an object's whole DAG as a CAR, its root as the CAR's root.
+
+    Raises NotFoundError; the file appears only when it is complete.
+    """
+    store = open_store(data_dir)
+    connection = open_catalog(DataPaths(data_dir).catalog)
+    try:
+        row = find_bucket(connection, account, bucket)
+        version = find_object(connection, row.id, key.encode()) if row is not None else None
+        if version is None:
+            raise NotFoundError(f"no object {bucket}/{key} of account {account}")
+        partial = out.with_name(out.name + ".partial")
+        with partial.open("wb") as file:
+            counted = _CountedWriter(file, version.size, progress)
+            write_dag(store.get, version.root, counted)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(out)
+    finally:
+        connection.close()
+        store.close()
+
+
+def import_car(
+    data_dir: Path,
+    account: str,
+    path: Path,
+    bucket: str,
+    key: str,
+    progress: Progress | None = None,
+) -> str:
+    """Store the file whose DAG a CAR holds as an object; its CID.
+
+    Every block is verified, and the DAG must be what Auto Drive would have made of the bytes:
+    NonCanonicalDagError or InvalidCarError otherwise. Raises DataDirLockedError while a server
+    runs.
+    """
+    lock_data_dir(data_dir)
+    recover_data_dir(data_dir)
+    with path.open("rb") as file:
+        blocks = _CarBlocks(file)
+        dag = FileDag.open(blocks.get, blocks.root)
+        body = _DagBody(dag, progress)
+        new = NewObject(
+            account,
+            bucket,
+            key.encode(),
+            options=dag.info.options,
+            root_name=dag.info.name,
+        )
+        record = asyncio.run(_store(data_dir, new, body))
+    if record.root != blocks.root:
+        raise NonCanonicalDagError(blocks.root, "Auto Drive would give its bytes another CID")
+    return cid_text(record.root)
+
+
+async def _store(data_dir: Path, new: NewObject, body: _DagBody) -> ObjectRecord:
+    worker = WorkerApp(Settings(data_dir=data_dir), 0)
+    await worker.start()
+    try:
+        return await worker.objects.put(new, body, BodyDigests(), lambda: None)
+    finally:
+        await worker.close()
+
+
+class _CheckedRuns:
+    """Which leaves were read already: versions that share them are verified once."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def is_new(self, run: tuple[int, ...], digests: tuple[bytes, ...]) -> bool:
+        mark = blake3(repr(run).encode() + b"".join(digests)).digest(16)
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        return True
+
+
+def _damage_of(
+    store: SegmentStore, version: VersionRow, checked: _CheckedRuns, bucket: str
+) -> str | None:
+    """Why a version cannot be read whole; None if it can."""
+    try:
+        _check_record(store, version, bucket)
+        reader = FileReader(store, version.layout, version.root, version.size)
+        reader.root()
+        if reader.leaf_count > 1:
+            for first in range(0, reader.leaf_count, LINKS_MAX):
+                count = min(LINKS_MAX, reader.leaf_count - first)
+                digests = reader.leaf_digests(first // LINKS_MAX)
+                runs = tuple(n for run in version.layout.covering(first, count) for n in run)
+                if checked.is_new(runs, digests):
+                    for piece in reader.leaf_pieces(first, count):
+                        reader.read(*piece)
+    except _UNREADABLE as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def _check_record(store: SegmentStore, version: VersionRow, bucket: str) -> None:
+    """Compare the row with its record: SQLite has no checksums, the record has."""
+    digest, block = read_block(store.files, Place(version.log, version.log_offset))
+    if digest_of(block) != digest:
+        raise BlockMismatchError(digest)
+    decoded = decode_record(block)
+    record = decoded[0] if decoded is not None else None
+    if not isinstance(record, ObjectRecord):
+        raise InvalidRecordError("the catalog names a record that is no object's")
+    same = (
+        record.sequence == version.sequence
+        and (record.bucket, record.key) == (bucket, version.key)
+        and (record.root, record.size, record.etag) == (version.root, version.size, version.etag)
+        and record.layout == version.encoded_layout
+        and dict(record.metadata) == version.metadata
+    )
+    if not same:
+        raise InvalidRecordError("the catalog differs from the record")
+
+
+def _damages_of_logs(store: SegmentStore, connection: sqlite3.Connection) -> Iterator[Damage]:
+    for segment, applied in applied_segments(connection).items():
+        if not store.files.exists(segment):
+            yield Damage("", "", "", f"segment {segment:016x} is missing")
+            continue
+        if kind_of(segment) is not SegmentKind.LOG:
+            continue
+        scan = SegmentScan(store.files, segment)
+        try:
+            for _ in scan.sections():
+                pass
+        except InvalidSegmentError as error:
+            yield Damage("", "", "", str(error))
+            continue
+        for rot in scan.rot:
+            if rot.start < applied:
+                where = f"segment {segment:016x} bytes {rot.start} to {rot.stop}"
+                yield Damage("", "", "", f"{where}: damaged log")
+        if scan.end < applied:
+            yield Damage("", "", "", f"segment {segment:016x} is cut at {scan.end}")
+
+
+class _CarBlocks:
+    """The node blocks of a CAR file by digest, read from the file when asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        header = read_header(file)
+        if len(header.roots) != 1 or header.roots[0][:4] not in NODE_CID_ALIASES:
+            raise InvalidCarError(0, "the CAR of one file has one root, the CID of the file")
+        self.root = header.roots[0][4:]
+        self._file = file
+        self._offsets: dict[bytes, tuple[int, int]] = {}
+        for section in read_sections(file, offset=header.header_bytes):
+            if section.cid[:4] in NODE_CID_ALIASES:
+                stop = file.tell()
+                self._offsets[section.cid[4:]] = (stop - len(section.block), len(section.block))
+
+    def get(self, digest: bytes) -> bytes:
+        """A block, not verified; BlockNotFoundError."""
+        found = self._offsets.get(digest)
+        if found is None:
+            raise BlockNotFoundError(digest)
+        self._file.seek(found[0])
+        return self._file.read(found[1])
+
+
+class _DagBody:
+    """The bytes of a file's DAG as a body to take in."""
+
+    def __init__(self, dag: FileDag, progress: Progress | None) -> None:
+        self.length: int | None = dag.info.size
+        self._pieces = iter(dag.read())
+        self._rest = memoryview(b"")
+        self._done = 0
+        self._progress = progress
+
+    async def readinto(self, view: memoryview) -> int:
+        """Fill the view from its start; 0 at the end only."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        taken = min(len(view), len(self._rest))
+        view[:taken] = self._rest[:taken]
+        self._rest = self._rest[taken:]
+        self._done += taken
+        if self._progress is not None:
+            self._progress(self._done, self.length or 0)
+        return taken
+
+
+class _CountedWriter:
+    """Tells how much was written."""
+
+    def __init__(self, file: BinaryIO, total: int, progress: Progress | None) -> None:
+        self._file = file
+        self._total = total
+        self._done = 0
+        self._progress = progress
+
+    def write(self, data: bytes, /) -> int:
+        self._done += len(data)
+        if self._progress is not None:
+            self._progress(min(self._done, self._total), self._total)
+        return self._file.write(data)
+
+
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "backslashreplace")

@@ -1,0 +1,155 @@
+"""What S3 means by an object: put whole, found by key, read by span. Nothing is ever removed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from dsn.blockstore.segments.reader import FileReader
+from dsn.blockstore.segments.store import SegmentStore
+from dsn.layout import encode_layout
+from dsn.node import NO_OPTIONS, UploadOptions
+from gateway.buckets import Buckets
+from gateway.catalog.database import Database
+from gateway.catalog.queries import ListedRow, VersionRow, find_bucket, find_object, seek_objects
+from gateway.catalog.records import ObjectRecord
+from gateway.commits import Change, Committer, Places
+from gateway.digests import BodyDigests
+from gateway.ingest import Body, Ingest
+from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
+from gateway.s3.listing import ListRequest, Page, list_page
+
+Metadata = Mapping[str, str]
+Checksum = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """Everything about an object to be stored but its bytes."""
+
+    account: str
+    bucket: str
+    key: bytes
+    metadata: Metadata = field(default_factory=dict)
+    options: UploadOptions = NO_OPTIONS
+    conditions: Conditions = NO_CONDITIONS
+    root_name: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in the root: what follows the key's last slash, as on Auto Drive.
+
+        `root_name` overrides it, for what comes from elsewhere with a root of its own.
+        """
+        if self.root_name is not None:
+            return self.root_name
+        return self.key.rpartition(b"/")[2].decode()
+
+
+class Objects:
+    """Objects of all accounts, over one store and one catalog."""
+
+    def __init__(
+        self,
+        store: SegmentStore,
+        database: Database,
+        committer: Committer,
+        ingest: Ingest,
+        buckets: Buckets,
+    ) -> None:
+        self._store = store
+        self._database = database
+        self._committer = committer
+        self._ingest = ingest
+        self._buckets = buckets
+
+    async def put(
+        self,
+        new: NewObject,
+        body: Body,
+        digests: BodyDigests,
+        check: Callable[[], Checksum | None],
+    ) -> ObjectRecord:
+        """Store a body as an object; its record, once it is durable.
+
+        `check` runs when the whole body is in: it raises what refuses it (a digest that does not
+        match, say) or returns the checksum to keep. After a refusal nothing of the body is left.
+        """
+        await self._buckets.check_writable(new.account, new.bucket)
+        await self.check_conditions(new)
+        taken = await self._ingest.file(body, digests, new.name, new.options)
+        try:
+            checksum = check()
+            md5 = digests.md5
+
+            def record(sequence: int, places: Places) -> ObjectRecord:
+                return ObjectRecord(
+                    sequence,
+                    new.account,
+                    new.bucket,
+                    new.key,
+                    taken.draft.root,
+                    taken.draft.size,
+                    md5,
+                    encode_layout(taken.draft.layout(places)),
+                    new.metadata,
+                    checksum=checksum,
+                )
+
+            committed = await self._committer.commit(
+                Change(record, taken.draft.blocks, commit_condition(new))
+            )
+        except BaseException:
+            await self._ingest.run(taken.discard)
+            raise
+        taken.keep()
+        assert isinstance(committed, ObjectRecord)
+        return committed
+
+    async def check_conditions(self, new: NewObject) -> None:
+        """Refuse a write early whose conditions fail now; the commit checks them again."""
+        condition = commit_condition(new)
+        if condition is not None:
+            await self._database.read(condition)
+
+    async def find(self, account: str, bucket: str, key: bytes) -> VersionRow | None:
+        """What a key shows now, None for nothing; S3Error(NoSuchBucket)."""
+        row = await self._buckets.get(account, bucket)
+        return await self._database.read(partial(find_object, bucket=row.id, key=key))
+
+    def reader(self, version: VersionRow) -> FileReader:
+        """A reader of a version's bytes."""
+        return FileReader(self._store, version.layout, version.root, version.size)
+
+    async def list(self, account: str, bucket: str, request: ListRequest) -> Page[ListedRow, bytes]:
+        """One page of a listing; S3Error(NoSuchBucket)."""
+        row = await self._buckets.get(account, bucket)
+
+        def page(connection: sqlite3.Connection) -> Page[ListedRow, bytes]:
+            def seek(start: bytes, limit: int, stop: bytes | None) -> Sequence[ListedRow]:
+                return seek_objects(connection, row.id, start, stop, limit)
+
+            return list_page(seek, request)
+
+        return await self._database.read(page)
+
+
+def commit_condition(new: NewObject) -> Callable[[sqlite3.Connection], None] | None:
+    """The check of a write's conditions against the catalog; None where there are none."""
+    if new.conditions is NO_CONDITIONS:
+        return None
+
+    def check(connection: sqlite3.Connection) -> None:
+        bucket = find_bucket(connection, new.account, new.bucket)
+        current = find_object(connection, bucket.id, new.key) if bucket is not None else None
+        check_write(new.conditions, etag_text(current) if current is not None else None)
+
+    return check
+
+
+def etag_text(version: VersionRow | ListedRow | ObjectRecord) -> str:
+    """The ETag without its quotes: the MD5 in hex, `-N` behind it for N parts."""
+    digest = version.etag.hex()
+    return f"{digest}-{version.part_count}" if version.part_count else digest

@@ -1,0 +1,217 @@
+"""From a request to its handler: address, credentials, operation, in this order.
+
+The one place that turns exceptions into answers, and that writes the access log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
+from gateway.s3.address import flat_address, order_base_paths, parse_address
+from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
+from gateway.s3.query import parse_query
+from gateway.web.authentication import Authenticator
+from gateway.web.bodies import is_empty
+from gateway.web.handlers import buckets, objects, uploads
+from gateway.web.requests import S3Request, effective_headers, read_head, split_target
+from gateway.web.responses import (
+    add_common_headers,
+    empty_response,
+    error_response,
+)
+from gateway.web.services import Services
+
+log = structlog.get_logger()
+
+Handler = Callable[[Services, S3Request], Awaitable[web.StreamResponse]]
+
+HANDLERS: dict[Operation, Handler] = {
+    Operation.ListBuckets: buckets.list_buckets,
+    Operation.CreateBucket: buckets.create_bucket,
+    Operation.HeadBucket: buckets.head_bucket,
+    Operation.DeleteBucket: buckets.delete_bucket,
+    Operation.GetBucketLocation: buckets.get_bucket_location,
+    Operation.GetBucketVersioning: buckets.get_bucket_versioning,
+    Operation.ListObjects: buckets.list_objects,
+    Operation.ListObjectsV2: buckets.list_objects_v2,
+    Operation.ListMultipartUploads: buckets.list_multipart_uploads,
+    Operation.DeleteObjects: buckets.delete_objects,
+    Operation.PutObject: objects.put_object,
+    Operation.GetObject: objects.get_object,
+    Operation.HeadObject: objects.head_object,
+    Operation.DeleteObject: objects.delete_object,
+    Operation.CreateMultipartUpload: uploads.create_multipart_upload,
+    Operation.UploadPart: uploads.upload_part,
+    Operation.CompleteMultipartUpload: uploads.complete_multipart_upload,
+    Operation.AbortMultipartUpload: uploads.abort_multipart_upload,
+    Operation.ListParts: uploads.list_parts,
+}
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DAMAGE = (BlockMismatchError, BlockNotFoundError, NonCanonicalDagError)
+CREATE_BUCKET_BYTES_MAX = 64 * 1024
+
+
+class Dispatcher:
+    """Answers every request of a worker."""
+
+    def __init__(
+        self,
+        services: Services,
+        authenticator: Authenticator,
+        *,
+        base_paths: tuple[str, ...],
+        is_ready: Callable[[], bool],
+        access_log: bool,
+    ) -> None:
+        self._services = services
+        self._authenticator = authenticator
+        self._base_paths = order_base_paths(base_paths)
+        self._is_ready = is_ready
+        self._access_log = access_log
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; never raises but when the connection is to be dropped."""
+        started = time.perf_counter()
+        request_id = secrets.token_hex(8).upper()
+        outcome = _Outcome()
+        try:
+            response = await self._answer(request, request_id, outcome)
+        except S3Error as error:
+            outcome.code = error.code.name
+            response = self._refuse(request, error, request_id)
+        except _DAMAGE as error:
+            log.error("damaged block", request_id=request_id, error=str(error))
+            response = self._refuse(request, S3Error(ErrorCode.InternalError), request_id)
+        except OSError as error:
+            response = self._refuse(request, _storage_error(error, request_id), request_id)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("request failed", request_id=request_id)
+            response = self._refuse(request, S3Error(ErrorCode.InternalError), request_id)
+        if not response.prepared:
+            add_common_headers(response, request_id)
+            if not request.content.is_eof() and request.headers.get("Expect"):
+                # What the client does with a body that nobody asked for cannot be known.
+                response.force_close()
+        if self._access_log:
+            log.info(
+                "request",
+                request_id=request_id,
+                remote=request.remote,
+                method=request.method,
+                path=split_target(request.raw_path)[0],
+                operation=outcome.operation,
+                account=outcome.account,
+                status=response.status,
+                error=outcome.code,
+                sent=response.content_length,
+                ms=round((time.perf_counter() - started) * 1000, 3),
+            )
+        return response
+
+    async def _answer(
+        self, request: web.BaseRequest, request_id: str, outcome: _Outcome
+    ) -> web.StreamResponse:
+        path, raw_query = split_target(request.raw_path)
+        if path in ("/livez", "/readyz"):
+            return self._health(path)
+        address = parse_address(path, self._base_paths)
+        if address is None:
+            where = ", ".join(base or "/" for base in self._base_paths)
+            raise S3Error(ErrorCode.NoSuchBucket, f"There is no S3 here. It is at {where}.")
+        head = read_head(request)
+        query = parse_query(raw_query)
+        s3 = S3Request(request, request_id, head, query, effective_headers(head, query), address)
+        s3.identity = self._authenticator.authenticate(head, address.base_path)
+        outcome.account = s3.identity.account
+        operation = resolve_operation(
+            request.method, address, query, HeaderFacts.of(head.headers, query)
+        )
+        operation = await self._settle(operation, s3)
+        outcome.operation = operation.name
+        if operation in OBJECT_OPERATIONS and address.key is None:
+            # Auto Drive reads a path of one segment as a key of the bucket `default`.
+            s3.address = flat_address(address)
+        return await HANDLERS[operation](self._services, s3)
+
+    async def _settle(self, operation: Operation, request: S3Request) -> Operation:
+        """Decide what a path of one segment means where the request alone does not tell."""
+        known = self._services.buckets.find
+        if operation is Operation.CreateBucketOrPutObject:
+            if is_empty(request) or _looks_like_configuration(request):
+                return Operation.CreateBucket
+            return Operation.PutObject
+        if operation is Operation.ListObjectsOrGetObject:
+            if await known(request.account, request.bucket) or not await self._has_flat(request):
+                return Operation.ListObjects
+            return Operation.GetObject
+        if operation is Operation.HeadBucketOrHeadObject:
+            if await known(request.account, request.bucket) or not await self._has_flat(request):
+                return Operation.HeadBucket
+            return Operation.HeadObject
+        return operation
+
+    async def _has_flat(self, request: S3Request) -> bool:
+        flat = flat_address(request.address)
+        assert flat.bucket is not None
+        assert flat.key is not None
+        if await self._services.buckets.find(request.account, flat.bucket) is None:
+            return False
+        found = await self._services.objects.find(request.account, flat.bucket, flat.key)
+        return found is not None
+
+    def _health(self, path: str) -> web.StreamResponse:
+        ready = path == "/livez" or self._is_ready()
+        return empty_response(200 if ready else 503)
+
+    def _refuse(
+        self, request: web.BaseRequest, error: S3Error, request_id: str
+    ) -> web.StreamResponse:
+        return error_response(
+            error,
+            method=request.method,
+            resource=split_target(request.raw_path)[0],
+            request_id=request_id,
+        )
+
+
+class _Outcome:
+    """What the access log says of a request, as far as it got."""
+
+    __slots__ = ("account", "code", "operation")
+
+    def __init__(self) -> None:
+        self.operation: str | None = None
+        self.account: str | None = None
+        self.code: str | None = None
+
+
+def _looks_like_configuration(request: S3Request) -> bool:
+    """Whether a body on a one-segment PUT is that of CreateBucket rather than an object's.
+
+    A CreateBucketConfiguration is small and XML; SDKs send it without any metadata of an object.
+    """
+    headers = request.headers
+    length = headers.get("content-length", "")
+    if not length.isdigit() or int(length) > CREATE_BUCKET_BYTES_MAX:
+        return False
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in ("application/xml", "text/xml")
+
+
+def _storage_error(error: OSError, request_id: str) -> S3Error:
+    log.error("storage failed", request_id=request_id, error=repr(error))
+    if error.errno in _NO_ROOM:
+        return S3Error(ErrorCode.InsufficientStorage)
+    return S3Error(ErrorCode.ServiceUnavailable, headers={"Retry-After": "5"})

@@ -1,0 +1,1 @@
+"""The operations of the S3 door, one function each, named as S3 names them."""

@@ -1,0 +1,136 @@
+"""Operations on the service and on buckets."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway.catalog.queries import ListedRow
+from gateway.objects import etag_text
+from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
+from gateway.s3.listing import (
+    ListRequest,
+    ObjectEntry,
+    Page,
+    parse_list_objects,
+    parse_list_objects_v2,
+)
+from gateway.s3.upload_listing import UploadEntry, parse_list_uploads
+from gateway.s3.xml_reader import read_create_bucket, read_delete
+from gateway.s3.xml_writer import (
+    BucketEntry,
+    FailedItem,
+    Owner,
+    write_delete_result,
+    write_list_buckets,
+    write_list_multipart_uploads,
+    write_list_objects,
+    write_list_objects_v2,
+    write_location_constraint,
+    write_versioning_configuration,
+)
+from gateway.web.bodies import is_empty
+from gateway.web.requests import S3Request
+from gateway.web.responses import empty_response, xml_response
+from gateway.web.services import Services
+
+
+def owner_of(request: S3Request) -> Owner:
+    """The owner of everything that a request can see: its account."""
+    return Owner(request.account, request.account)
+
+
+async def list_buckets(services: Services, request: S3Request) -> web.StreamResponse:
+    """All buckets of the account."""
+    rows = await services.buckets.list(request.account)
+    entries = (BucketEntry(row.name, row.created_us) for row in rows)
+    return xml_response(write_list_buckets(owner_of(request), entries))
+
+
+async def create_bucket(services: Services, request: S3Request) -> web.StreamResponse:
+    """Make a bucket, or find that it is there: both are a success for its owner."""
+    if not is_empty(request):
+        read_create_bucket(await services.document(request))
+    await services.buckets.create(request.account, request.bucket)
+    return empty_response(200, {"Location": f"/{request.bucket}"})
+
+
+async def head_bucket(services: Services, request: S3Request) -> web.StreamResponse:
+    """Whether the bucket is there."""
+    await services.buckets.get(request.account, request.bucket)
+    return empty_response(200, {"x-amz-bucket-region": services.region})
+
+
+async def get_bucket_location(services: Services, request: S3Request) -> web.StreamResponse:
+    """The region, also of a bucket that its first write will make.
+
+    Clients ask before that write, and none would come after a 404.
+    """
+    region = "" if services.region == "us-east-1" else services.region
+    return xml_response(write_location_constraint(region))
+
+
+async def get_bucket_versioning(services: Services, request: S3Request) -> web.StreamResponse:
+    """No versioning that a client could address, so far."""
+    await services.buckets.get(request.account, request.bucket)
+    return xml_response(write_versioning_configuration())
+
+
+async def delete_bucket(services: Services, request: S3Request) -> web.StreamResponse:
+    """Refused: nothing is ever removed."""
+    raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+
+
+async def delete_objects(services: Services, request: S3Request) -> web.StreamResponse:
+    """Refused key by key, in a document, as S3 answers what it may not delete."""
+    asked = read_delete(await services.document(request))
+    refused = [
+        FailedItem(item.key, ErrorCode.AccessDenied.name, IMMUTABLE_MESSAGE, item.version_id)
+        for item in asked.items
+    ]
+    return xml_response(write_delete_result(refused, quiet=asked.quiet))
+
+
+async def list_objects(services: Services, request: S3Request) -> web.StreamResponse:
+    """One page of keys, version 1."""
+    wanted = parse_list_objects(request.query)
+    page = await _page(services, request, wanted)
+    return xml_response(write_list_objects(request.bucket, wanted, page, owner_of(request)))
+
+
+async def list_objects_v2(services: Services, request: S3Request) -> web.StreamResponse:
+    """One page of keys, version 2."""
+    wanted = parse_list_objects_v2(request.query)
+    page = await _page(services, request, wanted)
+    return xml_response(write_list_objects_v2(request.bucket, wanted, page, owner_of(request)))
+
+
+async def list_multipart_uploads(services: Services, request: S3Request) -> web.StreamResponse:
+    """One page of open uploads."""
+    wanted = parse_list_uploads(request.query)
+    page = await services.uploads.list(request.account, request.bucket, wanted)
+    entries = Page(
+        [UploadEntry(row.key, row.upload_id, row.created_us) for row in page.entries],
+        page.common_prefixes,
+        page.is_truncated,
+        page.last,
+        page.next_position,
+    )
+    document = write_list_multipart_uploads(request.bucket, wanted, entries, owner_of(request))
+    return xml_response(document)
+
+
+async def _page(
+    services: Services, request: S3Request, wanted: ListRequest
+) -> Page[ObjectEntry, bytes]:
+    page = await services.objects.list(request.account, request.bucket, wanted)
+    return Page(
+        [_entry(row) for row in page.entries],
+        page.common_prefixes,
+        page.is_truncated,
+        page.last,
+        page.next_position,
+    )
+
+
+def _entry(row: ListedRow) -> ObjectEntry:
+    return ObjectEntry(row.key, row.size, etag_text(row), row.modified_us)

@@ -1,0 +1,248 @@
+"""Operations on objects: put, get, head, and the refusal to delete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+from aiohttp import web
+
+from dsn.blockstore.segments.reader import FileReader
+from dsn.cid import cid_text
+from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
+from dsn.node import Compression, Encryption, UploadOptions
+from gateway.catalog.queries import VersionRow
+from gateway.catalog.records import ObjectRecord
+from gateway.objects import NewObject, etag_text
+from gateway.s3.conditions import allows_range, check_read, parse_conditions
+from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
+from gateway.s3.etags import quote_etag
+from gateway.s3.metadata import (
+    ObjectMetadata,
+    parse_metadata,
+    response_overrides,
+    upload_algorithms,
+)
+from gateway.s3.ranges import ByteSpan, content_range, resolve_range
+from gateway.s3.timestamps import MICROSECONDS, http_date
+from gateway.web.requests import S3Request
+from gateway.web.responses import add_common_headers, empty_response
+from gateway.web.services import Services
+
+log = structlog.get_logger()
+
+CID_HEADER = "x-amz-meta-cid"
+SEND_SECONDS_MAX = 60.0
+# The first piece is small, so that the first byte leaves early.
+_FIRST_LEAVES = 4
+
+_DAMAGE = (BlockMismatchError, BlockNotFoundError, NonCanonicalDagError)
+
+
+async def put_object(services: Services, request: S3Request) -> web.StreamResponse:
+    """Store the body under a key."""
+    payload = services.payload(request)
+    new = new_object(request)
+
+    def check() -> tuple[str, str, str] | None:
+        checksum = payload.check()
+        return (checksum[0], "FULL_OBJECT", checksum[1]) if checksum else None
+
+    record = await services.objects.put(new, payload.body, payload.digests, check)
+    return empty_response(200, stored_headers(record))
+
+
+async def get_object(services: Services, request: S3Request) -> web.StreamResponse:
+    """The bytes of an object, or a range of them; verified before they leave."""
+    version = await _find(services, request)
+    headers = _version_headers(version)
+    if _is_not_modified(services, request, version):
+        return _not_modified(headers)
+    span = _span(request, version)
+    status = 200 if span is None else 206
+    if span is None:
+        span = ByteSpan(0, version.size)
+    else:
+        headers["Content-Range"] = content_range(span, version.size)
+    headers.update(response_overrides(request.query))
+    if request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED" and status == 200:
+        headers.update(_checksum_headers(version))
+    return await _send(services, request, version, span, status, headers)
+
+
+async def head_object(services: Services, request: S3Request) -> web.StreamResponse:
+    """What a GET would say, without the bytes."""
+    version = await _find(services, request)
+    headers = _version_headers(version)
+    if _is_not_modified(services, request, version):
+        return _not_modified(headers)
+    span = _span(request, version)
+    headers.update(response_overrides(request.query))
+    if span is not None:
+        headers["Content-Range"] = content_range(span, version.size)
+    elif request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+        headers.update(_checksum_headers(version))
+    response = web.Response(status=200 if span is None else 206, headers=headers)
+    response.content_length = version.size if span is None else len(span)
+    return response
+
+
+async def delete_object(services: Services, request: S3Request) -> web.StreamResponse:
+    """Refused: nothing is ever removed."""
+    raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+
+
+def new_object(request: S3Request) -> NewObject:
+    """What the headers say of an object to be stored."""
+    pairs = list(request.headers.items())
+    metadata = parse_metadata(pairs)
+    return NewObject(
+        request.account,
+        request.bucket,
+        request.key,
+        metadata.to_record(),
+        upload_options(metadata),
+        parse_conditions(request.headers),
+    )
+
+
+def upload_options(metadata: ObjectMetadata) -> UploadOptions:
+    """What the root will say of compression and encryption, as on Auto Drive."""
+    compression, encryption = upload_algorithms(metadata)
+    return UploadOptions(
+        Compression() if compression else None, Encryption() if encryption else None
+    )
+
+
+def stored_headers(record: ObjectRecord) -> dict[str, str]:
+    """What the answer to a stored object says."""
+    headers = {"ETag": quote_etag(etag_text(record)), CID_HEADER: cid_text(record.root)}
+    if record.checksum is not None:
+        algorithm, kind, value = record.checksum
+        headers[f"x-amz-checksum-{algorithm.lower()}"] = value
+        headers["x-amz-checksum-type"] = kind
+    return headers
+
+
+async def _find(services: Services, request: S3Request) -> VersionRow:
+    version = await services.objects.find(request.account, request.bucket, request.key)
+    if version is None:
+        raise S3Error(ErrorCode.NoSuchKey, Key=request.key.decode())
+    return version
+
+
+def _version_headers(version: VersionRow) -> dict[str, str]:
+    headers = ObjectMetadata.from_record(version.metadata).response_headers()
+    headers["ETag"] = quote_etag(etag_text(version))
+    headers["Last-Modified"] = http_date(version.modified_us)
+    headers["Accept-Ranges"] = "bytes"
+    headers[CID_HEADER] = cid_text(version.root)
+    # Stored pages and scripts must not run as if they were the gateway's.
+    headers["X-Content-Type-Options"] = "nosniff"
+    return headers
+
+
+def _checksum_headers(version: VersionRow) -> dict[str, str]:
+    if version.checksum is None:
+        return {}
+    algorithm, kind, value = version.checksum
+    return {f"x-amz-checksum-{algorithm.lower()}": value, "x-amz-checksum-type": kind}
+
+
+def _is_not_modified(services: Services, request: S3Request, version: VersionRow) -> bool:
+    return check_read(
+        parse_conditions(request.headers),
+        etag_text(version),
+        version.modified_us // MICROSECONDS,
+        now_seconds=services.now_seconds(),
+    )
+
+
+def _not_modified(headers: dict[str, str]) -> web.StreamResponse:
+    kept = ("ETag", "Last-Modified", "Cache-Control", "Expires", CID_HEADER)
+    return empty_response(304, {name: headers[name] for name in kept if name in headers})
+
+
+def _span(request: S3Request, version: VersionRow) -> ByteSpan | None:
+    wanted = request.headers.get("range")
+    if wanted is None:
+        return None
+    modified = version.modified_us // MICROSECONDS
+    if not allows_range(parse_conditions(request.headers), etag_text(version), modified):
+        return None
+    return resolve_range(wanted, version.size)
+
+
+async def _send(
+    services: Services,
+    request: S3Request,
+    version: VersionRow,
+    span: ByteSpan,
+    status: int,
+    headers: dict[str, str],
+) -> web.StreamResponse:
+    """Stream a span, each piece verified, the next one read while the last is sent."""
+    reader = services.objects.reader(version)
+    pieces = _pieces(reader, span)
+    try:
+        first = await services.ingest.run(lambda: _next_piece(reader, pieces))
+    except _DAMAGE as error:
+        _report(request, version, error)
+        raise S3Error(ErrorCode.InternalError) from error
+    if first is None or len(first) == len(span):
+        return web.Response(status=status, headers=headers, body=bytes(first or b""))
+    stream = web.StreamResponse(status=status, headers=headers)
+    stream.content_length = len(span)
+    add_common_headers(stream, request.request_id)
+    await stream.prepare(request.http)
+    loop = asyncio.get_running_loop()
+    piece: memoryview | None = first
+    reading: asyncio.Future[memoryview | None] | None = None
+    try:
+        while piece is not None:
+            reading = loop.run_in_executor(services.ingest.threads, _next_piece, reader, pieces)
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                await stream.write(piece)
+            piece = await reading
+            reading = None
+        await stream.write_eof()
+    except _DAMAGE as error:
+        # The status is spent: a cut connection is the only truth left to tell.
+        _report(request, version, error)
+        _cut(request)
+    except TimeoutError:
+        _cut(request)
+    finally:
+        if reading is not None:
+            await asyncio.gather(reading, return_exceptions=True)
+    return stream
+
+
+def _pieces(reader: FileReader, span: ByteSpan) -> Iterator[tuple[int, int]]:
+    first = next(reader.pieces(span.start, span.stop, _FIRST_LEAVES), None)
+    if first is not None:
+        yield first
+        yield from reader.pieces(first[1], span.stop)
+
+
+def _next_piece(reader: FileReader, pieces: Iterator[tuple[int, int]]) -> memoryview | None:
+    piece = next(pieces, None)
+    return reader.read(*piece) if piece is not None else None
+
+
+def _cut(request: S3Request) -> None:
+    transport = request.http.transport
+    if transport is not None:
+        transport.abort()
+
+
+def _report(request: S3Request, version: VersionRow, error: Exception) -> None:
+    log.error(
+        "damaged object",
+        request_id=request.request_id,
+        bucket=request.bucket,
+        key=request.key.decode("utf-8", "replace"),
+        root=cid_text(version.root),
+        error=str(error),
+    )

@@ -1,0 +1,169 @@
+"""The multipart family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from dsn.cid import cid_text
+from gateway.catalog.queries import UploadRow, VersionRow
+from gateway.catalog.records import ObjectRecord, PartRecord
+from gateway.catalog.sequence import sequence_micros
+from gateway.objects import NewObject, etag_text
+from gateway.s3.checksums import (
+    ChecksumAlgorithm,
+    ChecksumType,
+    ObjectChecksum,
+    UploadChecksum,
+    combine_parts,
+    decode_digest,
+    expected_object_checksum,
+    upload_checksum,
+)
+from gateway.s3.conditions import parse_conditions
+from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.etags import quote_etag
+from gateway.s3.metadata import ObjectMetadata
+from gateway.s3.part_list import parse_part_number
+from gateway.s3.upload_listing import PartEntry, PartsPage, parse_list_parts, parts_page
+from gateway.s3.xml_reader import read_complete_multipart_upload
+from gateway.s3.xml_writer import (
+    CompletedUpload,
+    write_complete_multipart_upload,
+    write_initiate_multipart_upload,
+    write_list_parts,
+)
+from gateway.uploads import UploadTarget
+from gateway.web.handlers.buckets import owner_of
+from gateway.web.handlers.objects import CID_HEADER, new_object, upload_options
+from gateway.web.requests import S3Request
+from gateway.web.responses import empty_response, xml_response
+from gateway.web.services import Services
+
+
+async def create_multipart_upload(services: Services, request: S3Request) -> web.StreamResponse:
+    """Open an upload; its metadata is the object's to be."""
+    new = new_object(request)
+    wanted = upload_checksum(request.headers)
+    asked = (wanted.algorithm.name, wanted.type.name) if wanted is not None else None
+    upload_id = await services.uploads.create(new, asked)
+    headers = {}
+    if asked is not None:
+        headers = {"x-amz-checksum-algorithm": asked[0], "x-amz-checksum-type": asked[1]}
+    document = write_initiate_multipart_upload(request.bucket, request.key, upload_id)
+    return xml_response(document, headers=headers)
+
+
+async def upload_part(services: Services, request: S3Request) -> web.StreamResponse:
+    """Store one part."""
+    number = parse_part_number(request.query["partNumber"])
+    payload = services.payload(request)
+    upload = await services.uploads.find(_target(request))
+    payload.ensure_checksum(ChecksumAlgorithm[upload.checksum[0]] if upload.checksum else None)
+    record = await services.uploads.put_part(
+        upload, number, payload.body, payload.digests, payload.check
+    )
+    headers = {"ETag": quote_etag(record.etag)}
+    if record.checksum is not None:
+        headers[f"x-amz-checksum-{record.checksum[0].lower()}"] = record.checksum[1]
+    return empty_response(200, headers)
+
+
+async def complete_multipart_upload(services: Services, request: S3Request) -> web.StreamResponse:
+    """Make the object of its parts. Repeating it gives the same answer."""
+    requested = read_complete_multipart_upload(await services.document(request))
+    expected = expected_object_checksum(request.headers)
+    target = _target(request)
+    try:
+        upload = await services.uploads.find(target)
+        new = NewObject(
+            request.account,
+            request.bucket,
+            request.key,
+            upload.metadata,
+            upload_options(ObjectMetadata.from_record(upload.metadata)),
+            parse_conditions(request.headers),
+        )
+
+        def check(parts: Sequence[PartRecord]) -> tuple[str, str, str] | None:
+            _check_size(request, parts)
+            return _checksum_of(upload, parts, expected)
+
+        done: ObjectRecord | VersionRow = await services.uploads.complete(
+            upload, new, requested, check
+        )
+    except S3Error as error:
+        if error.code is not ErrorCode.NoSuchUpload:
+            raise
+        completed = await services.uploads.completed(target)
+        if completed is None:
+            raise
+        done = completed
+    etag = quote_etag(etag_text(done))
+    checksums: tuple[tuple[str, str], ...] = ()
+    if done.checksum is not None:
+        algorithm, kind, value = done.checksum
+        checksums = ((f"Checksum{algorithm}", value), ("ChecksumType", kind))
+    location = f"{request.http.scheme}://{request.http.host}{request.head.raw_path}"
+    document = write_complete_multipart_upload(
+        CompletedUpload(location, request.bucket, request.key, etag_text(done), checksums)
+    )
+    return xml_response(document, headers={"ETag": etag, CID_HEADER: cid_text(done.root)})
+
+
+async def abort_multipart_upload(services: Services, request: S3Request) -> web.StreamResponse:
+    """Drop an upload; nothing of it was an object yet."""
+    upload = await services.uploads.find(_target(request))
+    await services.uploads.abort(upload)
+    return empty_response(204)
+
+
+async def list_parts(services: Services, request: S3Request) -> web.StreamResponse:
+    """One page of an upload's parts."""
+    wanted = parse_list_parts(request.query)
+    upload = await services.uploads.find(_target(request))
+    rows = await services.uploads.parts(upload, wanted.marker, wanted.max_parts + 1)
+    page = parts_page(rows, wanted)
+    entries = PartsPage(
+        [
+            PartEntry(row.number, row.size, row.etag, sequence_micros(row.sequence), row.checksums)
+            for row in page.parts
+        ],
+        page.is_truncated,
+        page.next_marker,
+    )
+    document = write_list_parts(
+        request.bucket, request.key, upload.upload_id, wanted, entries, owner_of(request)
+    )
+    return xml_response(document)
+
+
+def _target(request: S3Request) -> UploadTarget:
+    return UploadTarget(request.account, request.bucket, request.key, request.query["uploadId"])
+
+
+def _check_size(request: S3Request, parts: Sequence[PartRecord]) -> None:
+    announced = request.headers.get("x-amz-mp-object-size")
+    if announced is not None and announced != str(sum(part.size for part in parts)):
+        raise S3Error(ErrorCode.InvalidRequest, "The x-amz-mp-object-size does not match.")
+
+
+def _checksum_of(
+    upload: UploadRow, parts: Sequence[PartRecord], expected: ObjectChecksum | None
+) -> tuple[str, str, str] | None:
+    """The checksum of the whole from those of its parts; BadDigest if another was announced."""
+    if upload.checksum is None:
+        return None
+    wanted = UploadChecksum(ChecksumAlgorithm[upload.checksum[0]], ChecksumType[upload.checksum[1]])
+    digests = []
+    for part in parts:
+        value = part.checksum[1] if part.checksum else ""
+        digest = decode_digest(value, wanted.algorithm.digest_bytes)
+        if digest is None:
+            return None
+        digests.append((digest, part.size))
+    whole = combine_parts(wanted, digests)
+    if expected is not None and expected != whole:
+        raise S3Error(ErrorCode.BadDigest)
+    return wanted.algorithm.name, wanted.type.name, whole.value

@@ -1,0 +1,87 @@
+"""What a handler is given of a request: everything parsed once, only the stream still aiohttp's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from gateway.s3.address import Address
+from gateway.s3.query import hoisted_headers
+from gateway.s3.sigv4 import ChunkSigner, RequestHead
+
+_ABSOLUTE_FORM = re.compile(r"https?://[^/?]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sent a request.
+
+    `payload_hash` is the x-amz-content-sha256 that was signed; `chunk_signer` verifies an
+    aws-chunked body and is None for a key without a secret.
+    """
+
+    account: str
+    payload_hash: str
+    chunk_signer: ChunkSigner | None = None
+
+
+@dataclass(slots=True)
+class S3Request:
+    """One request to the S3 door. `headers` have lower-case names, those of the query included."""
+
+    http: web.BaseRequest
+    request_id: str
+    head: RequestHead
+    query: dict[str, str]
+    headers: Mapping[str, str]
+    address: Address
+    identity: Identity = field(init=False)
+
+    @property
+    def method(self) -> str:
+        """The method, upper case."""
+        return self.head.method
+
+    @property
+    def account(self) -> str:
+        """Whose buckets the request means."""
+        return self.identity.account
+
+    @property
+    def bucket(self) -> str:
+        """The bucket that the path names."""
+        assert self.address.bucket is not None
+        return self.address.bucket
+
+    @property
+    def key(self) -> bytes:
+        """The key that the path names."""
+        assert self.address.key is not None
+        return self.address.key
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Path and query of a request target, both as sent; the absolute form loses its origin."""
+    if not target.startswith("/"):
+        target = _ABSOLUTE_FORM.sub("", target, count=1)
+    path, _, query = target.partition("?")
+    return path or "/", query
+
+
+def read_head(request: web.BaseRequest) -> RequestHead:
+    """The signed part of a request, as it came over the wire."""
+    path, query = split_target(request.raw_path)
+    pairs = (
+        (name.decode("ascii", "replace").lower(), value.decode("utf-8", "surrogateescape").strip())
+        for name, value in request.raw_headers
+    )
+    return RequestHead.from_wire(request.method, path, query, pairs)
+
+
+def effective_headers(head: RequestHead, query: dict[str, str]) -> Mapping[str, str]:
+    """The headers and those that a presigned URL carries in its query."""
+    hoisted = hoisted_headers(query) if query else {}
+    return {**hoisted, **head.headers} if hoisted else head.headers

@@ -1,0 +1,105 @@
+"""The HTTP server under the S3 door: aiohttp's, with its defaults set right and its errors XML."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.s3.errors import ErrorCode, S3Error
+from gateway.web.responses import add_common_headers, error_response
+
+log = structlog.get_logger()
+
+# A presigned URL with a session token needs more than aiohttp's 8 KiB.
+LINE_BYTES_MAX = 16 * 1024
+HEADERS_MAX = 128
+READ_BUFFER_BYTES = 512 * 1024
+LINGERING_SECONDS = 2.0
+
+
+class S3Protocol(RequestHandler):
+    """One connection. Malformed HTTP is answered in S3's XML; silence does not last for ever."""
+
+    def __init__(self, manager: S3Server, *, header_seconds_max: float, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._header_seconds_max = header_seconds_max
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._header_timer = self._loop.call_later(self._header_seconds_max, self._check_header)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+        super().connection_lost(exc)
+
+    def _check_header(self) -> None:
+        """Cut a connection whose first header section has not come in time."""
+        if self._request_count == 0 and self.transport is not None:
+            self.transport.abort()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not parse, or a handler that raised after its answer began."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        if status >= 500:
+            log.error("request failed", exc_info=exc)
+            error = S3Error(ErrorCode.InternalError)
+        else:
+            log.info("malformed request", reason=type(exc).__name__)
+            code = ErrorCode.BadRequest
+            if type(exc).__name__ == "LineTooLong":
+                code = ErrorCode.RequestHeaderSectionTooLarge
+            error = S3Error(code)
+        request_id = secrets.token_hex(8).upper()
+        response = error_response(error, method="GET", resource="", request_id=request_id)
+        add_common_headers(response, request_id)
+        response.force_close()
+        return response
+
+
+class S3Server(web.Server):
+    """Makes one S3Protocol for each connection."""
+
+    def __init__(
+        self, handler: Any, *, header_seconds_max: float, keepalive_seconds_max: float
+    ) -> None:
+        super().__init__(handler)
+        self._header_seconds_max = header_seconds_max
+        self._keepalive_seconds_max = keepalive_seconds_max
+
+    def __call__(self) -> S3Protocol:
+        return S3Protocol(
+            self,
+            loop=asyncio.get_running_loop(),
+            header_seconds_max=self._header_seconds_max,
+            keepalive_timeout=self._keepalive_seconds_max,
+            access_log=None,
+            # A Content-Encoding is the object's, not the transfer's: bodies stay as sent.
+            auto_decompress=False,
+            max_line_size=LINE_BYTES_MAX,
+            max_field_size=LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            read_bufsize=READ_BUFFER_BYTES,
+            lingering_time=LINGERING_SECONDS,
+        )
+
+
+def check_parser() -> None:
+    """RuntimeError unless aiohttp parses with its C extension: the Python parser is the weaker."""
+    from aiohttp import http_parser
+
+    if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
+        raise RuntimeError("aiohttp runs without its C extensions (AIOHTTP_NO_EXTENSIONS?)")

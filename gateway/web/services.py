@@ -1,0 +1,60 @@
+"""What handlers work with: the gateway's parts and the limits that they enforce."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.buckets import Buckets
+from gateway.ingest import Ingest
+from gateway.objects import Objects
+from gateway.uploads import Uploads
+from gateway.web.bodies import VerifiedBody
+from gateway.web.requests import S3Request
+
+XML_BYTES_MAX = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes and times in seconds that a request may take."""
+
+    object_bytes_max: int
+    put_bytes_max: int
+    body_idle_seconds_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one worker. `now_seconds` is whole seconds since 1970.
+
+    `check_room` raises S3Error(InsufficientStorage) when so many bytes more do not fit the disk.
+    """
+
+    buckets: Buckets
+    objects: Objects
+    uploads: Uploads
+    ingest: Ingest
+    limits: Limits
+    region: str
+    now_seconds: Callable[[], int]
+    check_room: Callable[[int], None]
+
+    def payload(self, request: S3Request) -> VerifiedBody:
+        """The body of an object or part, refused at once where it cannot be taken."""
+        body = VerifiedBody(
+            request,
+            bytes_max=min(self.limits.put_bytes_max, self.limits.object_bytes_max),
+            idle_seconds_max=self.limits.body_idle_seconds_max,
+        )
+        self.check_room(body.body.length or 0)
+        return body
+
+    async def document(self, request: S3Request) -> bytes:
+        """The body of a request that carries XML."""
+        body = VerifiedBody(
+            request,
+            bytes_max=XML_BYTES_MAX,
+            idle_seconds_max=self.limits.body_idle_seconds_max,
+        )
+        return await body.read_document(XML_BYTES_MAX)
