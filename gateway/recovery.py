@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import structlog
 
 from dsn.blockstore.segments.files import SegmentKind, kind_of
 from dsn.blockstore.segments.scan import Rot, SegmentScan, header_bytes
 from dsn.blockstore.segments.store import SegmentStore
-from dsn.errors import InvalidRecordError, InvalidSegmentError
+from dsn.errors import InvalidSegmentError
 from dsn.place import Place
-from gateway.catalog.apply import apply_record, set_applied
+from gateway.catalog.apply import apply_record, drop_stray_parts, set_applied
 from gateway.catalog.database import transaction
 from gateway.catalog.queries import applied_segments, part_segments
 from gateway.catalog.records import Record, decode_record
@@ -27,6 +28,8 @@ from gateway.catalog.records import Record, decode_record
 log = structlog.get_logger()
 
 Progress = Callable[[int, int], None]
+
+_BATCH_RECORDS = 10_000
 
 
 @dataclass(slots=True)
@@ -37,15 +40,6 @@ class Recovered:
     segments: int = 0
     rot: list[Rot] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Tail:
-    log: int
-    stop: int
-    file_bytes: int
-    records: list[tuple[Record, Place]]
-    rot: list[Rot]
 
 
 def recover(
@@ -59,69 +53,77 @@ def recover(
     applied = applied_segments(connection)
     recovered = Recovered(segments=len(files))
     logs = sorted(segment for segment in files if kind_of(segment) is SegmentKind.LOG)
-    tails = [
-        _read_tail(store, segment, applied.get(segment, 0))
-        for segment in logs
-        if files[segment] > applied.get(segment, 0)
-    ]
-    recovered.rot = [rot for tail in tails for rot in tail.rot]
-    for rot in recovered.rot:
-        log.error("damaged log segment", segment=f"{rot.segment:016x}", offset=rot.start)
-    records = sorted(
-        (record for tail in tails for record in tail.records), key=lambda r: r[0].sequence
-    )
+    for done, segment in enumerate(logs):
+        if progress is not None:
+            progress(done, len(logs))
+        if files[segment] > applied.get(segment, 0):
+            _apply_tail(store, connection, segment, applied.get(segment, 0), recovered)
     with transaction(connection):
-        for record, place in records:
-            apply_record(connection, record, place)
-        for tail in tails:
-            set_applied(connection, tail.log, tail.stop)
-    recovered.records = len(records)
-    for tail in tails:
-        if tail.stop < tail.file_bytes:
-            _cut(store, tail)
+        drop_stray_parts(connection)
     if not recovered.rot:
         recovered.removed = _remove_orphans(store, connection, files)
     _complete_index(store, connection, progress)
-    if records or recovered.removed:
-        log.info("recovered", records=len(records), removed=len(recovered.removed))
+    if recovered.records or recovered.removed:
+        log.info("recovered", records=recovered.records, removed=len(recovered.removed))
     return recovered
 
 
-def _read_tail(store: SegmentStore, segment: int, applied: int) -> _Tail:
+def _apply_tail(
+    store: SegmentStore,
+    connection: sqlite3.Connection,
+    segment: int,
+    applied: int,
+    recovered: Recovered,
+) -> None:
+    """Apply what a log holds behind `applied`, and cut what is torn at its end."""
     scan = SegmentScan(store.files, segment, start=applied)
-    records: list[tuple[Record, Place]] = []
     durable_end = applied
+    records = _records(scan)
     try:
-        for head, block in scan.sections():
-            if not head.is_record:
-                continue
-            decoded = decode_record(block)
-            if decoded is not None:
-                records.append((decoded[0], Place(segment, head.offset)))
-                durable_end = max(durable_end, decoded[1])
+        while batch := list(islice(records, _BATCH_RECORDS)):
+            with transaction(connection):
+                for record, place, _ in batch:
+                    apply_record(connection, record, place)
+                set_applied(connection, segment, scan.end)
+            durable_end = max(durable_end, *(end for *_, end in batch))
+            recovered.records += len(batch)
     except InvalidSegmentError as error:
         if scan.file_bytes > header_bytes(segment):
             log.error("damaged log header", error=str(error))
-            return _Tail(segment, 0, 0, [], [Rot(segment, 0, scan.file_bytes)])
+            recovered.rot.append(Rot(segment, 0, scan.file_bytes))
+            return
         # Torn before its first sync: nothing in it was ever acknowledged.
-        return _Tail(segment, 0, scan.file_bytes, [], [])
-    except InvalidRecordError as error:
-        log.error("unknown record", segment=f"{segment:016x}", error=str(error))
-        raise
+        store.files.remove(segment)
+        return
     # Damage at or above what was durable when the last record was written is a torn group whose
     # pages reached the disk out of order.
-    rot = [stretch for stretch in scan.rot if stretch.start < durable_end]
-    return _Tail(segment, scan.end, scan.file_bytes, records, rot)
+    for rot in scan.rot:
+        if rot.start < durable_end:
+            log.error("damaged log segment", segment=f"{segment:016x}", offset=rot.start)
+            recovered.rot.append(rot)
+    with transaction(connection):
+        set_applied(connection, segment, scan.end)
+    if scan.end < scan.file_bytes:
+        _cut(store, segment, scan)
 
 
-def _cut(store: SegmentStore, tail: _Tail) -> None:
-    if tail.stop <= header_bytes(tail.log):
-        store.files.remove(tail.log)
+def _records(scan: SegmentScan) -> Iterator[tuple[Record, Place, int]]:
+    """The records of a log, each with its place and the log's durable end when it was written."""
+    for head, block in scan.sections():
+        if head.is_record:
+            decoded = decode_record(block)
+            if decoded is not None:
+                yield decoded[0], Place(scan.segment, head.offset), decoded[1]
+
+
+def _cut(store: SegmentStore, segment: int, scan: SegmentScan) -> None:
+    if scan.end <= header_bytes(segment):
+        store.files.remove(segment)
         return
-    log.info("torn tail cut", segment=f"{tail.log:016x}", bytes=tail.file_bytes - tail.stop)
-    fd = os.open(store.files.path(tail.log), os.O_RDWR | os.O_CLOEXEC)
+    log.info("torn tail cut", segment=f"{segment:016x}", bytes=scan.file_bytes - scan.end)
+    fd = os.open(store.files.path(segment), os.O_RDWR | os.O_CLOEXEC)
     try:
-        os.ftruncate(fd, tail.stop)
+        os.ftruncate(fd, scan.end)
         os.fsync(fd)
     finally:
         os.close(fd)

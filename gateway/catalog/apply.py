@@ -1,7 +1,8 @@
 """Turns records into rows: the one way in which the catalog changes.
 
-Every function here is idempotent, so that a tail can be applied again after a crash, and keeps the
-later of two changes by their sequence numbers, so that the order of the logs does not matter.
+Every function here is idempotent, so that a tail can be applied again after a crash, and gives the
+same rows in whatever order the records come, so that logs can be read one after the other: of two
+changes the later one by its sequence number wins, and what finishes an upload finishes it for good.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from gateway.catalog.records import (
     UploadRecord,
 )
 
+# What `finished_uploads` holds for an upload that became no version.
+ABORTED = 0
+
 
 def apply_record(connection: sqlite3.Connection, record: Record, place: Place) -> list[int]:
     """Apply one record, which lies at `place`; the segments that nothing needs from now on."""
@@ -34,7 +38,7 @@ def apply_record(connection: sqlite3.Connection, record: Record, place: Place) -
         case UploadRecord():
             return _apply_upload(connection, record)
         case AbortRecord():
-            return _drop_upload(connection, record.upload_id)
+            return _finish_upload(connection, record.upload_id, ABORTED)
         case BucketRecord():
             bucket_id(connection, record.account, record.bucket, record.sequence)
             return []
@@ -105,15 +109,14 @@ def _apply_object(connection: sqlite3.Connection, record: ObjectRecord, place: P
     adopt_segments(connection, (s for s in used if kind_of(s) is not SegmentKind.LOG))
     if record.upload_id is None:
         return []
-    connection.execute(
-        "INSERT INTO completions (upload_id, sequence) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        (record.upload_id, record.sequence),
-    )
-    return [s for s in _drop_upload(connection, record.upload_id) if s not in used]
+    voided = _finish_upload(connection, record.upload_id, record.sequence)
+    return [segment for segment in voided if segment not in used]
 
 
 def _apply_upload(connection: sqlite3.Connection, record: UploadRecord) -> list[int]:
     bucket = bucket_id(connection, record.account, record.bucket, record.sequence)
+    if _is_finished(connection, record.upload_id):
+        return []
     connection.execute(
         "INSERT INTO uploads (id, bucket, key, sequence, metadata, checksum) "
         "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -130,10 +133,7 @@ def _apply_upload(connection: sqlite3.Connection, record: UploadRecord) -> list[
 
 
 def _apply_part(connection: sqlite3.Connection, record: PartRecord) -> list[int]:
-    open_upload = connection.execute(
-        "SELECT 1 FROM uploads WHERE id = ?", (record.upload_id,)
-    ).fetchone()
-    if open_upload is None:
+    if _is_finished(connection, record.upload_id):
         return [record.segment]
     current = connection.execute(
         "SELECT sequence, segment FROM parts WHERE upload_id = ? AND number = ?",
@@ -163,10 +163,25 @@ def _apply_part(connection: sqlite3.Connection, record: PartRecord) -> list[int]
     return [] if current is None else [int(current[1])]
 
 
-def _drop_upload(connection: sqlite3.Connection, upload_id: str) -> list[int]:
-    """Close an upload; the segments of its parts."""
+def drop_stray_parts(connection: sqlite3.Connection) -> None:
+    """Drop the parts of uploads that no record opened; after a recovery has read every log."""
+    connection.execute("DELETE FROM parts WHERE upload_id NOT IN (SELECT id FROM uploads)")
+
+
+def _finish_upload(connection: sqlite3.Connection, upload_id: str, outcome: int) -> list[int]:
+    """Close an upload for good; the segments of its parts."""
+    connection.execute(
+        "INSERT INTO finished_uploads (id, sequence) VALUES (?, ?) "
+        "ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+        (upload_id, outcome),
+    )
     segments = connection.execute(
         "DELETE FROM parts WHERE upload_id = ? RETURNING segment", (upload_id,)
     ).fetchall()
     connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
     return [int(row[0]) for row in segments]
+
+
+def _is_finished(connection: sqlite3.Connection, upload_id: str) -> bool:
+    row = connection.execute("SELECT 1 FROM finished_uploads WHERE id = ?", (upload_id,)).fetchone()
+    return row is not None

@@ -66,9 +66,9 @@ CREATE TABLE parts (
     PRIMARY KEY (upload_id, number)
 ) WITHOUT ROWID;
 
--- Which version a completed upload became, so that Complete can be repeated.
-CREATE TABLE completions (
-    upload_id TEXT PRIMARY KEY,
+-- Which version a completed upload became, so that Complete can be repeated; 0 for an aborted one.
+CREATE TABLE finished_uploads (
+    id TEXT PRIMARY KEY,
     sequence INTEGER NOT NULL
 ) WITHOUT ROWID;
 
