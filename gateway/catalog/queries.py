@@ -216,8 +216,8 @@ def part_bytes_max(connection: sqlite3.Connection, upload_id: str) -> int:
 def find_completion(connection: sqlite3.Connection, upload_id: str) -> VersionRow | None:
     """The version that a completed upload became."""
     row = connection.execute(
-        f"SELECT {_VERSION_COLUMNS} FROM finished_uploads f JOIN versions v ON v.sequence = f.sequence "
-        "WHERE f.id = ?",
+        f"SELECT {_VERSION_COLUMNS} FROM finished_uploads f "
+        "JOIN versions v ON v.sequence = f.sequence WHERE f.id = ?",
         (upload_id,),
     ).fetchone()
     return _version(row) if row else None

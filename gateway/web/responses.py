@@ -25,10 +25,7 @@ def xml_response(
 
 def empty_response(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
     """An answer without a body."""
-    response = web.Response(status=status, headers=headers)
-    if status not in (204, 304):
-        response.content_length = 0
-    return response
+    return web.Response(status=status, headers=headers)
 
 
 def error_response(error: S3Error, *, method: str, resource: str, request_id: str) -> web.Response:
@@ -37,9 +34,7 @@ def error_response(error: S3Error, *, method: str, resource: str, request_id: st
     headers["Content-Type"] = XML
     document = write_error(error, resource=resource, request_id=request_id, host_id=request_id)
     if method == "HEAD":
-        response = web.Response(status=error.status, headers=error.headers)
-        response.content_length = None
-        return response
+        return web.Response(status=error.status, headers=error.headers)
     return web.Response(status=error.status, body=document, headers=headers)
 
 

@@ -83,9 +83,8 @@ async def head_object(services: Services, request: S3Request) -> web.StreamRespo
         headers["Content-Range"] = content_range(span, version.size)
     elif request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
         headers.update(_checksum_headers(version))
-    response = web.Response(status=200 if span is None else 206, headers=headers)
-    response.content_length = version.size if span is None else len(span)
-    return response
+    headers["Content-Length"] = str(version.size if span is None else len(span))
+    return web.Response(status=200 if span is None else 206, headers=headers)
 
 
 async def delete_object(services: Services, request: S3Request) -> web.StreamResponse:
