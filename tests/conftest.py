@@ -15,7 +15,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turns a skipped test of a client into a failure where clients are required."""
     report = yield
-    if report.skipped and clients.required() and item.get_closest_marker("clients"):
+    marked = item.get_closest_marker("clients") or item.get_closest_marker("long")
+    if report.skipped and clients.required() and marked:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"REQUIRE_CLIENTS is set, but: {reason}"
