@@ -1,16 +1,16 @@
-"""Wires a worker together, and holds the data directory while one serves it."""
+"""Wires a worker together and runs it."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import secrets
 import signal
 import ssl
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,20 +18,24 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from dsn.blockstore.digest_index import DigestIndex
-from dsn.blockstore.segments.store import SegmentStore
 from gateway.buckets import Buckets
 from gateway.budget import ByteBudget
-from gateway.catalog.database import Database, open_catalog
+from gateway.catalog.database import Database
 from gateway.catalog.queries import last_sequence
 from gateway.catalog.sequence import SequenceClock
 from gateway.commits import Committer
 from gateway.config import Settings
+from gateway.data_dir import (
+    DataDirLockedError,
+    DataPaths,
+    lock_data_dir,
+    open_store,
+    recover_data_dir,
+)
 from gateway.ingest import Ingest
 from gateway.keys import KeyStore
 from gateway.listeners import Listener
 from gateway.objects import Objects
-from gateway.recovery import Progress, Recovered, recover
 from gateway.room import Room
 from gateway.uploads import Uploads
 from gateway.web.authentication import Authenticator
@@ -39,63 +43,13 @@ from gateway.web.dispatch import Dispatcher
 from gateway.web.server import S3Server, check_parser
 from gateway.web.services import Limits, Services
 
+__all__ = ["DataDirLockedError", "WorkerApp", "offline_objects", "prepare", "run_worker"]
+
 log = structlog.get_logger()
 
 WORKER_THREADS = 16
 _INDEX_FLUSH_SECONDS = 2.0
 _CHECKPOINT_SECONDS = 5.0
-
-# The descriptor whose lock keeps the data directory ours; workers inherit it.
-_held: dict[Path, int] = {}
-
-
-class DataDirLockedError(RuntimeError):
-    """Another process serves this data directory, or rebuilds it."""
-
-
-class DataPaths:
-    """Where things lie in a data directory."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        self.segments = data_dir / "segments"
-        self.catalog = data_dir / "catalog.db"
-        self.index = data_dir / "index"
-        self.lock = data_dir / "lock"
-
-
-def lock_data_dir(data_dir: Path) -> None:
-    """Make the data directory ours until the process ends; DataDirLockedError if it is taken."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = DataPaths(data_dir).lock
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise DataDirLockedError(f"{data_dir} is in use by another process") from None
-    _held[data_dir] = fd
-
-
-def open_store(data_dir: Path) -> SegmentStore:
-    """The segments and the digest index of a data directory, made where they are missing."""
-    paths = DataPaths(data_dir)
-    store = SegmentStore(paths.segments, DigestIndex(paths.index))
-    store.files.create_directories()
-    return store
-
-
-def recover_data_dir(data_dir: Path, progress: Progress | None = None) -> Recovered:
-    """Bring catalog and index of a locked data directory up to its segments."""
-    store = open_store(data_dir)
-    try:
-        connection = open_catalog(DataPaths(data_dir).catalog)
-        try:
-            return recover(store, connection, progress)
-        finally:
-            connection.close()
-    finally:
-        store.close()
 
 
 def prepare(settings: Settings) -> None:
@@ -146,6 +100,17 @@ async def _serve(settings: Settings, listeners: list[Listener], worker: int) -> 
     await runner.cleanup()
     await worker_app.close()
     log.info("stopped", worker=worker)
+
+
+@asynccontextmanager
+async def offline_objects(data_dir: Path) -> AsyncIterator[Objects]:
+    """The objects of a locked data directory, without a door."""
+    worker_app = WorkerApp(Settings(data_dir=data_dir), 0)
+    await worker_app.start()
+    try:
+        yield worker_app.objects
+    finally:
+        await worker_app.close()
 
 
 class WorkerApp:

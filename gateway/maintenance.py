@@ -31,13 +31,7 @@ from dsn.errors import (
 )
 from dsn.node import LINKS_MAX
 from dsn.place import Place
-from gateway.app import (
-    DataPaths,
-    WorkerApp,
-    lock_data_dir,
-    open_store,
-    recover_data_dir,
-)
+from gateway.app import offline_objects
 from gateway.assembly import PartReader
 from gateway.catalog.database import open_catalog
 from gateway.catalog.queries import (
@@ -50,7 +44,7 @@ from gateway.catalog.queries import (
     totals,
 )
 from gateway.catalog.records import ObjectRecord, decode_record
-from gateway.config import Settings
+from gateway.data_dir import DataPaths, lock_data_dir, open_store, recover_data_dir
 from gateway.digests import BodyDigests
 from gateway.objects import NewObject
 
@@ -233,12 +227,8 @@ def import_car(
 
 
 async def _store(data_dir: Path, new: NewObject, body: _DagBody) -> ObjectRecord:
-    worker = WorkerApp(Settings(data_dir=data_dir), 0)
-    await worker.start()
-    try:
-        return await worker.objects.put(new, body, BodyDigests(), lambda: None)
-    finally:
-        await worker.close()
+    async with offline_objects(data_dir) as objects:
+        return await objects.put(new, body, BodyDigests(), lambda: None)
 
 
 class _CheckedRuns:

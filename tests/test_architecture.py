@@ -15,23 +15,32 @@ LAYERS: list[set[str]] = [
     {"gateway.__main__"},
     {"gateway.cli"},
     {"gateway.supervisor"},
-    {"gateway.app", "gateway.maintenance"},
-    {"gateway.listeners"},
+    {"gateway.maintenance"},
+    {"gateway.app"},
+    {"gateway.listeners", "gateway.recovery"},
     {"gateway.web"},
     {"gateway.uploads"},
     {"gateway.objects"},
     {"gateway.assembly", "gateway.buckets"},
     {"gateway.ingest"},
     {"gateway.commits"},
+    {"gateway.data_dir"},
+    {"gateway.recovery"},
     {"gateway.catalog"},
-    {"gateway.budget", "gateway.digests", "gateway.file_cid"},
+    {"gateway.room", "gateway.budget", "gateway.digests", "gateway.file_cid"},
     {"gateway.s3"},
     {"gateway.config", "gateway.keys", "gateway.logs"},
     {"dsn"},
 ]
 
 # The whole configuration is seen where a process is put together, nowhere else.
-SEES_CONFIG = {"gateway.app", "gateway.cli", "gateway.listeners", "gateway.supervisor"}
+SEES_CONFIG = {
+    "gateway.app",
+    "gateway.cli",
+    "gateway.listeners",
+    "gateway.maintenance",
+    "gateway.supervisor",
+}
 
 OUTSIDE_WORLD = {"os", "socket", "time", "asyncio", "threading", "random", "secrets", "tempfile"}
 FRAMEWORKS = {"aiohttp", "sqlite3", "aiosqlite", "lmdb", "uvloop", "pydantic_settings", "structlog"}

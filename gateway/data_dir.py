@@ -1,0 +1,64 @@
+"""The data directory: where things lie in it, who may use it, and what opening it takes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from dsn.blockstore.digest_index import DigestIndex
+from dsn.blockstore.segments.store import SegmentStore
+from gateway.catalog.database import open_catalog
+from gateway.recovery import Progress, Recovered, recover
+
+# The descriptor whose lock keeps the data directory ours; workers inherit it.
+_held: dict[Path, int] = {}
+
+
+class DataDirLockedError(RuntimeError):
+    """Another process serves this data directory, or rebuilds it."""
+
+
+class DataPaths:
+    """Where things lie in a data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.segments = data_dir / "segments"
+        self.catalog = data_dir / "catalog.db"
+        self.index = data_dir / "index"
+        self.lock = data_dir / "lock"
+
+
+def lock_data_dir(data_dir: Path) -> None:
+    """Make the data directory ours until the process ends; DataDirLockedError if it is taken."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = DataPaths(data_dir).lock
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise DataDirLockedError(f"{data_dir} is in use by another process") from None
+    _held[data_dir] = fd
+
+
+def open_store(data_dir: Path) -> SegmentStore:
+    """The segments and the digest index of a data directory, made where they are missing."""
+    paths = DataPaths(data_dir)
+    store = SegmentStore(paths.segments, DigestIndex(paths.index))
+    store.files.create_directories()
+    return store
+
+
+def recover_data_dir(data_dir: Path, progress: Progress | None = None) -> Recovered:
+    """Bring catalog and index of a locked data directory up to its segments."""
+    store = open_store(data_dir)
+    try:
+        connection = open_catalog(DataPaths(data_dir).catalog)
+        try:
+            return recover(store, connection, progress)
+        finally:
+            connection.close()
+    finally:
+        store.close()
