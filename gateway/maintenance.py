@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from dsn.blockstore.segments.files import SegmentKind, kind_of
+from dsn.blockstore.segments.files import SegmentKind, kind_of, sync_directory
 from dsn.blockstore.segments.reader import FileReader
 from dsn.blockstore.segments.scan import SegmentScan, read_block
 from dsn.blockstore.segments.store import SegmentStore
@@ -47,6 +47,7 @@ from gateway.catalog.records import ObjectRecord, decode_record
 from gateway.data_dir import DataPaths, lock_data_dir, open_store, recover_data_dir
 from gateway.digests import BodyDigests
 from gateway.objects import NewObject
+from gateway.recovery import recover
 
 Progress = Callable[[int, int], None]
 
@@ -146,19 +147,23 @@ def rebuild(data_dir: Path, progress: Progress | None = None) -> RebuildReport:
     started = time.monotonic()
     lock_data_dir(data_dir)
     paths = DataPaths(data_dir)
-    for stale in paths.catalog.parent.glob(paths.catalog.name + "*"):
-        stale.rename(stale.with_name("old-" + stale.name))
+    fresh = paths.catalog.with_suffix(".new")
+    _remove_database(fresh)
     store = open_store(data_dir)
-    store.index.clear()
-    store.close()
-    recovered = recover_data_dir(data_dir, progress)
-    connection = open_catalog(paths.catalog)
     try:
-        buckets, objects, uploads, _ = totals(connection)
+        store.index.clear()
+        connection = open_catalog(fresh)
+        try:
+            recovered = recover(store, connection, progress)
+            buckets, objects, uploads, _ = totals(connection)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
     finally:
-        connection.close()
-    for stale in paths.catalog.parent.glob("old-" + paths.catalog.name + "*"):
-        stale.unlink()
+        store.close()
+    _remove_database(paths.catalog)
+    fresh.rename(paths.catalog)
+    sync_directory(data_dir)
     return RebuildReport(buckets, objects, uploads, recovered.segments, time.monotonic() - started)
 
 
@@ -372,6 +377,11 @@ class _CountedWriter:
         if self._progress is not None:
             self._progress(min(self._done, self._total), self._total)
         return self._file.write(data)
+
+
+def _remove_database(path: Path) -> None:
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 def _text(key: bytes) -> str:

@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"gateway.supervisor"},
     {"gateway.maintenance"},
     {"gateway.app"},
-    {"gateway.listeners", "gateway.recovery"},
+    {"gateway.listeners"},
     {"gateway.web"},
     {"gateway.uploads"},
     {"gateway.objects"},

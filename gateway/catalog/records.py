@@ -127,9 +127,11 @@ _SHORT = {
     "sequence": "q", "account": "a", "bucket": "b", "key": "k", "root": "r", "size": "s",
     "etag": "e", "layout": "l", "metadata": "m", "part_sizes": "p", "checksum": "c",
     "upload_id": "u", "number": "n", "md5": "d", "start": "o", "runs": "x",
-    "digests": "g", "head": "h", "tail": "t", "segment": "z",
+    "digests": "g", "head": "h", "tail": "v", "segment": "z",
 }  # fmt: skip
 _LONG = {short: name for name, short in _SHORT.items()}
+assert len(_LONG) == len(_SHORT)
+assert not _LONG.keys() & {"f", "t", "w"}, "format, type and durable end have names of their own"
 
 
 def encode_record(record: Record, durable_end: int) -> bytes:
