@@ -298,6 +298,7 @@ def export_(
     address: Annotated[str, typer.Argument(metavar="BUCKET/KEY")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="F.car", help="CAR to write.")],
     data_dir: DataDir = None,
+    account: Annotated[str, typer.Option(metavar="NAME", help="Who owns the object.")] = "main",
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -306,7 +307,9 @@ def export_(
     from gateway import maintenance
 
     with _bar("exporting", as_json) as progress:
-        maintenance.export_object(_data_dir(data_dir, config), bucket, key, output, progress)
+        maintenance.export_object(
+            _data_dir(data_dir, config), bucket, key, output, progress, account
+        )
     size = output.stat().st_size
     _answer(as_json, {"output": str(output), "bytes": size}, f"{output}  {size} bytes")
 

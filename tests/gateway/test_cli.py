@@ -67,7 +67,7 @@ def maintenance(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
 
     def record(answer: Callable[[], object]) -> Callable[..., object]:
         def call(*arguments: object) -> object:
-            fake.calls.append(arguments[:-1])
+            fake.calls.append([item for item in arguments if item is not None])
             return answer()
 
         return call
@@ -77,8 +77,8 @@ def maintenance(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     fake.import_car = record(lambda: "bafkr6itext")
 
     def export_object(*arguments: object) -> None:
-        fake.calls.append(arguments[:-1])
-        Path(str(arguments[-2])).write_bytes(b"car")
+        fake.calls.append([item for item in arguments if item is not None])
+        Path(str(arguments[3])).write_bytes(b"car")
 
     fake.export_object = export_object
     monkeypatch.setitem(sys.modules, "gateway.maintenance", fake)  # type: ignore[arg-type]
@@ -197,7 +197,7 @@ def test_healthy_store_is_0(
 ) -> None:
     assert run("verify", "--data-dir", tmp_path) == 0
     assert printed(capsys) == "healthy: 2 objects, 100 bytes checked\n"
-    assert maintenance.calls == [(tmp_path,)]
+    assert maintenance.calls == [[tmp_path]]
 
 
 def test_damage_is_3_and_named(
@@ -232,8 +232,8 @@ def test_export_and_import(
     assert run("import", "--data-dir", tmp_path, car, "bucket/other") == 0
     assert printed(capsys).splitlines()[-1] == "bafkr6itext"
     assert maintenance.calls == [
-        (tmp_path, "bucket", "a/key", car),
-        (tmp_path, "main", car, "bucket", "other"),
+        [tmp_path, "bucket", "a/key", car, "main"],
+        [tmp_path, "main", car, "bucket", "other"],
     ]
 
 
