@@ -58,7 +58,6 @@ def prepare(settings: Settings) -> None:
     Raises DataDirLockedError.
     """
     check_parser()
-    os.umask(0o077)
     lock_data_dir(settings.data_dir)
     recover_data_dir(settings.data_dir)
 

@@ -32,7 +32,8 @@ class DataPaths:
 
 def lock_data_dir(data_dir: Path) -> None:
     """Make the data directory ours until the process ends; DataDirLockedError if it is taken."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.umask(0o077)
+    data_dir.mkdir(parents=True, exist_ok=True)
     path = DataPaths(data_dir).lock
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
