@@ -45,12 +45,18 @@ class Slab:
         """How many leaves are complete."""
         return self.filled // CHUNK_BYTES
 
-    def room(self) -> memoryview:
-        """Where the next bytes of payload go: the rest of the leaf in progress, or nothing."""
+    @property
+    def is_full(self) -> bool:
+        """Whether no payload goes in any more."""
+        return self.filled == SLAB_PAYLOAD_BYTES
+
+    def room(self) -> list[memoryview]:
+        """Where the next bytes of payload go: the rest of the leaf in progress and those behind."""
         leaf, used = divmod(self.filled, CHUNK_BYTES)
-        if leaf == LEAVES_PER_SLAB:
-            return self.view[:0]
-        return self.payloads[leaf][used:]
+        views = self.payloads[leaf:]
+        if used:
+            views[0] = views[0][used:]
+        return views
 
     def received(self) -> list[memoryview]:
         """The payload in use, leaf by leaf, the last one perhaps not full."""

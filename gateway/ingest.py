@@ -46,8 +46,8 @@ class Body(Protocol):
 
     length: int | None
 
-    async def readinto(self, view: memoryview) -> int:
-        """Fill the view from its start; how many bytes, 0 at the end of the body only."""
+    async def fill(self, views: Sequence[memoryview]) -> int:
+        """Fill the views one after the other; how many bytes, fewer than fit only at the end."""
         ...
 
 
@@ -292,7 +292,7 @@ class Ingest:
         """Take a body in as the part of an object that starts at byte `start`."""
         head_bytes = -start % CHUNK_BYTES
         head = bytearray(min(head_bytes, body.length if body.length is not None else head_bytes))
-        received = await _fill_view(body, memoryview(head))
+        received = await body.fill((memoryview(head),)) if head else 0
         del head[received:]
         digests.update((memoryview(head),))
         leaves = LeafWriter(self.store, SegmentKind.PART)
@@ -318,9 +318,8 @@ class Ingest:
         await self._budget.take(length)
         try:
             payload = memoryview(bytearray(length))
-            await _fill_view(body, payload)
-            # Lets the body say whether it ends here, as announced.
-            await body.readinto(memoryview(bytearray(1)))
+            # The byte too many lets the body say whether it ends here, as announced.
+            await body.fill((payload, memoryview(bytearray(1))))
             digests.update((payload,))
             draft = single_draft(payload, name, options)
         except BaseException:
@@ -370,7 +369,7 @@ class Ingest:
                     spare = None
                 jobs = [loop.run_in_executor(self.threads, lane, pieces) for lane in lanes]
                 jobs.append(loop.run_in_executor(self.threads, store, current))
-                full = not current.room()
+                full = current.is_full
                 busy, current = (current, jobs), None
                 if not full:
                     if spare is not None:
@@ -447,22 +446,8 @@ def _slab_draft(slab: Slab, name: str, options: UploadOptions) -> FileDraft:
 
 async def _fill(body: Body, slab: Slab) -> bool:
     """Receive into a slab until it is full; whether the body ended before."""
-    while room := slab.room():
-        received = await body.readinto(room)
-        if not received:
-            return True
-        slab.filled += received
-    return False
-
-
-async def _fill_view(body: Body, view: memoryview) -> int:
-    filled = 0
-    while filled < len(view):
-        received = await body.readinto(view[filled:])
-        if not received:
-            break
-        filled += received
-    return filled
+    slab.filled += await body.fill(slab.room())
+    return not slab.is_full
 
 
 async def _all(jobs: Sequence[asyncio.Future[None]]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -347,20 +347,26 @@ class _DagBody:
         self._done = 0
         self._progress = progress
 
-    async def readinto(self, view: memoryview) -> int:
-        """Fill the view from its start; 0 at the end only."""
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = memoryview(piece)
-        taken = min(len(view), len(self._rest))
-        view[:taken] = self._rest[:taken]
-        self._rest = self._rest[taken:]
-        self._done += taken
-        if self._progress is not None:
-            self._progress(self._done, self.length or 0)
-        return taken
+    async def fill(self, views: Sequence[memoryview]) -> int:
+        """Fill the views one after the other; fewer bytes than fit only at the end."""
+        filled = 0
+        for view in views:
+            at = 0
+            while at < len(view):
+                if not self._rest:
+                    piece = next(self._pieces, None)
+                    if piece is None:
+                        return filled
+                    self._rest = memoryview(piece)
+                taken = min(len(view) - at, len(self._rest))
+                view[at : at + taken] = self._rest[:taken]
+                self._rest = self._rest[taken:]
+                at += taken
+                filled += taken
+                self._done += taken
+            if self._progress is not None:
+                self._progress(self._done, self.length or 0)
+        return filled
 
 
 class _CountedWriter:

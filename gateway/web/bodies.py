@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import StreamReader, web
 from aiohttp.client_exceptions import ClientError
@@ -32,10 +32,14 @@ from gateway.s3.sigv4 import (
     STREAMING_UNSIGNED_TRAILER,
     UNSIGNED_PAYLOAD,
 )
+from gateway.web.receiving import DirectReceiver
 from gateway.web.requests import S3Request
+from gateway.web.server import S3Protocol
 
 _STREAMING = frozenset({STREAMING_SIGNED, STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER})
 _TRAILING = frozenset({STREAMING_SIGNED_TRAILER, STREAMING_UNSIGNED_TRAILER})
+# Below this, taking the connection over costs more than it saves.
+DIRECT_BYTES_MIN = 128 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -68,6 +72,7 @@ class RequestBody:
         self._pieces: deque[memoryview] = deque()
         self._received = 0
         self._ended = False
+        self._receiver: DirectReceiver | None = None
         self._expects_continue = request.headers.get("Expect", "").lower() == "100-continue"
 
     @property
@@ -75,24 +80,58 @@ class RequestBody:
         """Whether the client still waits for leave to send the body."""
         return self._expects_continue
 
-    async def readinto(self, view: memoryview) -> int:
-        """Fill the view from its start; how many bytes, 0 at the end of the body only."""
-        while not self._pieces:
-            if self._ended:
-                return 0
-            await self._receive()
+    async def fill(self, views: Sequence[memoryview]) -> int:
+        """Fill the views one after the other; how many bytes, fewer than fit only at the end."""
         filled = 0
-        room = len(view)
-        while self._pieces and filled < room:
-            piece = self._pieces[0]
-            taken = min(len(piece), room - filled)
-            view[filled : filled + taken] = piece[:taken]
-            filled += taken
-            if taken == len(piece):
-                self._pieces.popleft()
-            else:
-                self._pieces[0] = piece[taken:]
+        for i, view in enumerate(views):
+            at = 0
+            while at < len(view):
+                if self._pieces:
+                    taken = self._copy_to(view[at:])
+                    at += taken
+                    filled += taken
+                elif self._ended:
+                    return filled
+                elif self._can_receive_directly():
+                    return filled + await self._receive_directly((view[at:], *views[i + 1 :]))
+                else:
+                    await self._receive()
         return filled
+
+    def _copy_to(self, view: memoryview) -> int:
+        piece = self._pieces[0]
+        taken = min(len(piece), len(view))
+        view[:taken] = piece[:taken]
+        if taken == len(piece):
+            self._pieces.popleft()
+        else:
+            self._pieces[0] = piece[taken:]
+        return taken
+
+    def _can_receive_directly(self) -> bool:
+        """Whether the rest of the body may go from the socket into the caller's buffers."""
+        if self._receiver is not None:
+            return True
+        if self.length is None or self._decoder is not None or self._expects_continue:
+            return False
+        if self.length - self._received < DIRECT_BYTES_MIN or self._stream.is_eof():
+            return False
+        protocol = self._request.protocol
+        if isinstance(protocol, S3Protocol) and protocol.is_caught_up(self._stream):
+            self._receiver = protocol.receive_directly(
+                self._stream, self.length - self._received, self._idle_seconds_max
+            )
+        return self._receiver is not None
+
+    async def _receive_directly(self, views: Sequence[memoryview]) -> int:
+        assert self._receiver is not None
+        assert self.length is not None
+        received = await self._receiver.fill(views)
+        self._received += received
+        if self._received == self.length:
+            self._receiver = None
+            self._end()
+        return received
 
     async def read_all(self, bytes_max: int) -> bytes:
         """The whole of a small body; S3Error(MaxMessageLengthExceeded) beyond `bytes_max`."""

@@ -28,6 +28,7 @@ from gateway.web.responses import (
     empty_response,
     error_response,
 )
+from gateway.web.server import S3Protocol
 from gateway.web.services import Services
 
 log = structlog.get_logger()
@@ -99,6 +100,8 @@ class Dispatcher:
         except Exception:
             log.exception("request failed", request_id=request_id)
             response = self._refuse(request, S3Error(ErrorCode.InternalError), request_id)
+        if isinstance(request.protocol, S3Protocol):
+            request.protocol.discard_body()
         if not response.prepared:
             add_common_headers(response, request_id)
             if not request.content.is_eof() and request.headers.get("Expect"):

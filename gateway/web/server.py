@@ -7,10 +7,12 @@ import secrets
 from typing import Any
 
 import structlog
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp import StreamReader, web
+from aiohttp.http import HttpRequestParser
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.s3.errors import ErrorCode, S3Error
+from gateway.web.receiving import DirectReceiver
 from gateway.web.responses import add_common_headers, error_response
 
 log = structlog.get_logger()
@@ -29,6 +31,7 @@ class S3Protocol(RequestHandler):
         super().__init__(manager, **kwargs)
         self._header_seconds_max = header_seconds_max
         self._header_timer: asyncio.TimerHandle | None = None
+        self._receiver: DirectReceiver | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -43,6 +46,62 @@ class S3Protocol(RequestHandler):
         """Cut a connection whose first header section has not come in time."""
         if self._request_count == 0 and self.transport is not None:
             self.transport.abort()
+
+    def close(self) -> None:
+        """Close when the request in progress is answered; until then its body still comes in."""
+        if self._current_request is None:
+            super().close()
+
+    def is_caught_up(self, stream: StreamReader) -> bool:
+        """Whether every byte that came in has gone through the stream of the body."""
+        return (
+            self.transport is not None
+            and self._ssl_object() is None
+            and not self._reading_paused
+            and not self._buffer_paused
+            and stream.total_bytes > 0
+            and not stream._buffer
+        )
+
+    def receive_directly(
+        self, stream: StreamReader, body_bytes: int, idle_seconds_max: float
+    ) -> DirectReceiver:
+        """Take the connection away from aiohttp for the rest of a body of known length."""
+        assert self.transport is not None
+
+        def give_back() -> None:
+            # The parser still waits for the bytes that went past it; a new one does not.
+            self._parser = self._new_parser()
+            self._receiver = None
+            stream.feed_eof()
+
+        self._receiver = DirectReceiver(
+            self, self.transport, body_bytes, idle_seconds_max, give_back
+        )
+        return self._receiver
+
+    def discard_body(self) -> None:
+        """Let the client finish sending a body that was refused, so that it reads the answer."""
+        if self._receiver is not None:
+            self._receiver.discard()
+
+    def _ssl_object(self) -> object | None:
+        assert self.transport is not None
+        found: object | None = self.transport.get_extra_info("ssl_object")
+        return found
+
+    def _new_parser(self) -> HttpRequestParser:
+        return HttpRequestParser(
+            self,
+            self._loop,
+            READ_BUFFER_BYTES,
+            max_line_size=LINE_BYTES_MAX,
+            max_field_size=LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
 
     def handle_error(
         self,
