@@ -230,6 +230,7 @@ def verify(data_dir: DataDir = None, config: Config = None, as_json: Json = Fals
     """Check every stored byte against its CID; exit code 3 when something is damaged."""
     from gateway import maintenance
 
+    _log_beside_the_answer()
     with _bar("verifying", as_json) as progress:
         report = maintenance.verify(_data_dir(data_dir, config), progress)
     damages = [
@@ -266,6 +267,7 @@ def rebuild(data_dir: DataDir = None, config: Config = None, as_json: Json = Fal
     """Make the catalog again from the segments alone."""
     from gateway import maintenance
 
+    _log_beside_the_answer()
     with _bar("rebuilding", as_json) as progress:
         report = maintenance.rebuild(_data_dir(data_dir, config), progress)
     _answer(
@@ -306,6 +308,7 @@ def export_(
     bucket, key = _bucket_and_key(address)
     from gateway import maintenance
 
+    _log_beside_the_answer()
     with _bar("exporting", as_json) as progress:
         maintenance.export_object(
             _data_dir(data_dir, config), bucket, key, output, progress, account
@@ -327,6 +330,7 @@ def import_(
     bucket, key = _bucket_and_key(address)
     from gateway import maintenance
 
+    _log_beside_the_answer()
     with _bar("importing", as_json) as progress:
         text = maintenance.import_car(
             _data_dir(data_dir, config), account, car, bucket, key, progress
@@ -376,6 +380,12 @@ def _data_dir(given: Path | None, config: Path | None) -> Path:
     if given is not None and config is None:
         return given
     return _settings(config, None, data_dir=given).data_dir
+
+
+def _log_beside_the_answer() -> None:
+    from gateway import logs
+
+    logs.configure("warning")
 
 
 def _bucket_and_key(address: str) -> tuple[str, str]:
