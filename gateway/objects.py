@@ -133,7 +133,7 @@ class Objects:
 
             return list_page(seek, request)
 
-        return await self._database.read(page)
+        return await self._database.scan(page)
 
 
 def commit_condition(new: NewObject) -> Callable[[sqlite3.Connection], None] | None:

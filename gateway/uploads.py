@@ -162,7 +162,7 @@ class Uploads:
 
     async def parts(self, upload: UploadRow, after: int = 0, limit: int = -1) -> list[PartRecord]:
         """The parts behind a number, ascending; all of them by default."""
-        return await self._database.read(
+        return await self._database.scan(
             partial(list_parts, upload_id=upload.upload_id, after=after, limit=limit)
         )
 
@@ -178,7 +178,7 @@ class Uploads:
 
             return list_uploads_page(seek, request)
 
-        return await self._database.read(page)
+        return await self._database.scan(page)
 
     async def completed(self, target: UploadTarget) -> VersionRow | None:
         """The version that an upload became, if it was completed to this very key."""

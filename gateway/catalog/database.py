@@ -6,6 +6,7 @@ over as one function costs the same hop once.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import sqlite3
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiosqlite
 
@@ -26,7 +27,7 @@ _PRAGMAS = """
 PRAGMA journal_mode = WAL;
 -- The records are the truth: what a crash of the machine takes from here is applied again.
 PRAGMA synchronous = NORMAL;
-PRAGMA cache_size = -16384;
+PRAGMA cache_size = -8192;
 PRAGMA mmap_size = 268435456;
 PRAGMA temp_store = MEMORY;
 -- Checkpoints run beside the commits, see Database.checkpoint; this is only the last resort.
@@ -89,37 +90,51 @@ class WriterLock:
 
 
 class Database:
-    """The catalog for one process: a connection for writing and one for reading."""
+    """The catalog for one process: connections for writing, look-ups, scans and upkeep.
+
+    Each has a thread of its own, so that a long listing or a checkpoint does not hold up a look-up.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writer: aiosqlite.Connection | None = None
-        self._reader: aiosqlite.Connection | None = None
-        self._lock: WriterLock | None = None
+        self._connections: list[aiosqlite.Connection] = []
+        self._lookups: list[_Lookup] = []
+        self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Open both connections."""
+        """Open the connections."""
         self._lock = WriterLock(self._path.with_suffix(".lock"))
-        self._writer = await aiosqlite.Connection(lambda: open_catalog(self._path), 64)
-        self._reader = await aiosqlite.Connection(lambda: open_catalog(self._path), 64)
+        for _ in range(4):
+            connection = aiosqlite.Connection(lambda: open_catalog(self._path), 64)
+            self._connections.append(await connection)
+        self._writer, self._reader, self._scanner, self._keeper = self._connections
 
     async def close(self) -> None:
         """Close them; what was handed over before is finished first."""
-        for connection in (self._writer, self._reader):
-            if connection is not None:
-                await connection.close()
-        if self._lock is not None:
+        if self._looking is not None:
+            await self._looking
+        for connection in self._connections:
+            await connection.close()
+        if self._connections:
             self._lock.close()
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a query in the reader's thread."""
-        assert self._reader is not None
-        return await _in_thread(self._reader, partial(query, self._reader._conn))
+        """Run a short query in the reader's thread.
+
+        Whatever gathers while the thread is busy goes over to it together: one hop for all.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._lookups.append((query, done))
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look_up(), name="look-ups")
+        return await done
+
+    async def scan(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query that may take milliseconds, in a thread where no look-up waits for it."""
+        return await _in_thread(self._scanner, partial(query, self._scanner._conn))
 
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run a change in the writer's thread, within one transaction over all processes."""
-        assert self._writer is not None
-        assert self._lock is not None
         connection, lock = self._writer._conn, self._lock
 
         def run() -> T:
@@ -130,7 +145,44 @@ class Database:
 
     async def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the database, as far as readers allow."""
-        await self.read(lambda c: c.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+        connection = self._keeper._conn
+        await _in_thread(
+            self._keeper, lambda: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        )
+
+    async def _look_up(self) -> None:
+        work = partial(_run_all, self._reader._conn)
+        while self._lookups:
+            batch, self._lookups = self._lookups, []
+            try:
+                outcomes = await _in_thread(self._reader, partial(work, batch))
+            except Exception as error:  # the connection is gone: everybody is told
+                outcomes = [_Failure(error)] * len(batch)
+            for (_, done), outcome in zip(batch, outcomes, strict=True):
+                if done.cancelled():
+                    continue
+                if isinstance(outcome, _Failure):
+                    done.set_exception(outcome.error)
+                else:
+                    done.set_result(outcome)
+        self._looking = None
+
+
+_Lookup = tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]
+
+
+class _Failure(NamedTuple):
+    error: Exception
+
+
+def _run_all(connection: sqlite3.Connection, batch: list[_Lookup]) -> list[Any]:
+    outcomes: list[Any] = []
+    for query, _ in batch:
+        try:
+            outcomes.append(query(connection))
+        except Exception as error:  # the answer to whoever asked, not to the others
+            outcomes.append(_Failure(error))
+    return outcomes
 
 
 async def _in_thread(connection: aiosqlite.Connection, work: Callable[[], T]) -> T:
