@@ -40,6 +40,7 @@ from gateway.room import Room
 from gateway.uploads import Uploads
 from gateway.web.authentication import Authenticator
 from gateway.web.dispatch import Dispatcher
+from gateway.web.downloads import Downloads
 from gateway.web.server import S3Server, check_parser
 from gateway.web.services import Limits, Services
 
@@ -162,6 +163,7 @@ class WorkerApp:
             Objects(*parts),
             self._uploads,
             self._ingest,
+            Downloads(ByteBudget(settings.download_buffer_bytes_max), self._threads),
             Limits(
                 settings.object_bytes_max, settings.put_bytes_max, settings.body_idle_seconds_max
             ),

@@ -189,12 +189,6 @@ class Settings(BaseSettings):
         ge=MIB,
         description="A shared segment is sealed at this length; a large body has its own segment.",
     )
-    small_body_bytes_max: int = Field(
-        default=MIB,
-        ge=0,
-        le=64 * MIB,
-        description="Bodies up to this size share a segment and its syncs; larger ones stream.",
-    )
     free_space_reserve_bytes: int = Field(
         default=64 * MIB,
         ge=0,
@@ -222,7 +216,12 @@ class Settings(BaseSettings):
     upload_buffer_bytes_max: int = Field(
         default=160 * MIB,
         ge=8 * MIB,
-        description="Memory of a worker for all bodies in flight; when spent, 503 SlowDown.",
+        description="Memory of a worker for all uploads in flight; when spent, 503 SlowDown.",
+    )
+    download_buffer_bytes_max: int = Field(
+        default=64 * MIB,
+        ge=4 * MIB,
+        description="Memory of a worker to read ahead for downloads; when spent, they go slower.",
     )
     header_seconds_max: float = Field(
         default=20,

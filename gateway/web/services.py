@@ -10,6 +10,7 @@ from gateway.ingest import Ingest
 from gateway.objects import Objects
 from gateway.uploads import Uploads
 from gateway.web.bodies import VerifiedBody
+from gateway.web.downloads import Downloads
 from gateway.web.requests import S3Request
 
 XML_BYTES_MAX = 2 << 20
@@ -35,6 +36,7 @@ class Services:
     objects: Objects
     uploads: Uploads
     ingest: Ingest
+    downloads: Downloads
     limits: Limits
     region: str
     now_seconds: Callable[[], int]

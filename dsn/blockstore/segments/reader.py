@@ -19,6 +19,8 @@ from dsn.layout import Layout, Run
 from dsn.node import CHUNK_BYTES, LINKS_MAX, Node
 
 LEAVES_PER_PIECE = 16
+_NAME_ROOM_BYTES = 128
+_LINK_BYTES = 40
 
 
 class FileReader:
@@ -39,18 +41,33 @@ class FileReader:
         # The links of the node read last, level by level.
         self._links: dict[int, tuple[int, tuple[bytes, ...]]] = {}
 
-    def read(self, start: int, stop: int) -> memoryview:
-        """The bytes `start` to `stop` (half-open, within the file), read as one piece."""
+    def read(self, start: int, stop: int, buffer: memoryview | None = None) -> memoryview:
+        """The bytes `start` to `stop` (half-open, within the file), read as one piece.
+
+        They lie in `buffer`, if it is given, which holds all leaves that the span touches.
+        """
         if start >= stop:
             self.root()
             return memoryview(b"")
         if self.leaf_count <= 1:
             return memoryview(self.root().data or b"")[start:stop]
         first = start // CHUNK_BYTES
-        last = (stop - 1) // CHUNK_BYTES
-        piece = self._read_leaves(first, last - first + 1)
+        count = (stop - 1) // CHUNK_BYTES - first + 1
         base = first * CHUNK_BYTES
-        return piece[start - base : stop - base]
+        length = min((first + count) * CHUNK_BYTES, self.size) - base
+        out = memoryview(bytearray(length)) if buffer is None else buffer[:length]
+        self._read_leaves(first, count, out)
+        return out[start - base : stop - base]
+
+    def read_cached(self, start: int, stop: int) -> memoryview | None:
+        """As `read` for a file of one node, without waiting for a disk; None where it must."""
+        if self.leaf_count > 1:
+            return None
+        try:
+            self._read_root(cached_only=True)
+        except BlockingIOError:
+            return None
+        return self.read(start, stop)
 
     def pieces(
         self, start: int, stop: int, leaves_max: int = LEAVES_PER_PIECE
@@ -67,8 +84,18 @@ class FileReader:
 
     def root(self) -> Node:
         """The root node, verified, its size field compared with what the catalog says."""
+        self._read_root()
+        assert self._root is not None
+        return self._root
+
+    def _read_root(self, *, cached_only: bool = False) -> None:
         if self._root is None:
-            block = self._store.read(self._layout.links[-1], self._root_digest)
+            block = self._store.read(
+                self._layout.links[-1],
+                self._root_digest,
+                _root_bytes(self.size),
+                cached_only=cached_only,
+            )
             root = decode_node(block)
             if root.size != self.size:
                 raise NonCanonicalDagError(
@@ -78,7 +105,6 @@ class FileReader:
             if len(root.links) > expected or (self.leaf_count <= 1 and root.links):
                 raise NonCanonicalDagError(self._root_digest, "more links than the size implies")
             self._root = root
-        return self._root
 
     def leaf_digests(self, group: int) -> tuple[bytes, ...]:
         """The digests of the leaves `1626 * group` and on, as their parent names them."""
@@ -106,16 +132,13 @@ class FileReader:
         self._links[level] = (index, links)
         return links
 
-    def _read_leaves(self, first: int, count: int) -> memoryview:
-        """The payload of some leaves as one buffer."""
-        end = min((first + count) * CHUNK_BYTES, self.size)
-        out = memoryview(bytearray(end - first * CHUNK_BYTES))
+    def _read_leaves(self, first: int, count: int, out: memoryview) -> None:
+        """Read the payload of some leaves into one buffer."""
         at = 0
         leaf = first
         for run in self._layout.covering(first, count):
             at += self._read_run(run, leaf, out[at:])
             leaf += run.leaves
-        return out
 
     def _read_run(self, run: Run, first: int, out: memoryview) -> int:
         """Read and verify the leaves of one run into `out`; how many bytes they hold."""
@@ -187,6 +210,13 @@ def _scatter(buffers: list[memoryview], skip: int, data: bytes) -> None:
         skip = 0
         if not view:
             return
+
+
+def _root_bytes(size: int) -> int:
+    """How long the root probably is: the payload or the links, and room for a usual name."""
+    if size <= CHUNK_BYTES:
+        return size + _NAME_ROOM_BYTES
+    return min(-(-size // CHUNK_BYTES), LINKS_MAX) * _LINK_BYTES + _NAME_ROOM_BYTES
 
 
 def _level_starts(leaf_count: int) -> list[tuple[int, int]]:

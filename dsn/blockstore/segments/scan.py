@@ -5,6 +5,7 @@ Sections are self-describing and self-verifying, so recovery is a scan and never
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -24,6 +25,8 @@ from dsn.varint import read_uvarint
 BLOCK_BYTES_MAX = 1 << 30
 _VARINT_BYTES_MAX = 5
 _WINDOW_BYTES = 1 << 20
+_FRAMING_BYTES_MAX = _VARINT_BYTES_MAX + CID_BYTES
+_RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 _PREFIXES = (NODE_CID_PREFIX, RECORD_CID_PREFIX, RAW_CID_PREFIX)
 
 
@@ -124,7 +127,7 @@ class SegmentScan:
 
     def _next_valid(self, fd: int, at: int) -> int | None:
         """The offset of the next section that verifies, searched byte by byte."""
-        keep = _VARINT_BYTES_MAX + CID_BYTES
+        keep = _FRAMING_BYTES_MAX
         while at < self.file_bytes:
             window = os.pread(fd, _WINDOW_BYTES + keep, at)
             candidates = sorted(
@@ -147,7 +150,11 @@ class SegmentScan:
 
 def read_section_head(fd: int, at: int) -> SectionHead | None:
     """The framing at this offset, or None where no section of ours can start."""
-    framing = os.pread(fd, _VARINT_BYTES_MAX + CID_BYTES, at)
+    return parse_section_head(os.pread(fd, _FRAMING_BYTES_MAX, at), at)
+
+
+def parse_section_head(framing: bytes, at: int) -> SectionHead | None:
+    """The framing that these bytes, read at `at`, start with; None where it is none of ours."""
     try:
         length, used = read_uvarint(framing, 0)
     except (IndexError, ValueError):
@@ -161,16 +168,45 @@ def read_section_head(fd: int, at: int) -> SectionHead | None:
     return SectionHead(at, prefix, digest, at + used + CID_BYTES, at + used + length)
 
 
-def read_block(files: SegmentFiles, place: Place) -> tuple[bytes, bytes]:
+def read_block(
+    files: SegmentFiles, place: Place, expected_bytes: int = 0, *, cached_only: bool = False
+) -> tuple[bytes, bytes]:
     """The digest that the framing at a place names, and the block behind it, unverified.
 
+    `expected_bytes` is how long the block probably is: right or more, and one read is enough. With
+    `cached_only` nothing is read from disk: BlockingIOError where the page cache lacks it.
     Raises FileNotFoundError (segment missing) or ValueError (no section starts there).
     """
+    if cached_only and not _RWF_NOWAIT:
+        raise BlockingIOError
+    flags = _RWF_NOWAIT if cached_only else 0
     with files.reading(place.segment) as fd:
-        head = read_section_head(fd, place.offset)
+        start = bytearray(_FRAMING_BYTES_MAX + expected_bytes)
+        got = _preadv(fd, start, place.offset, flags)
+        head = parse_section_head(bytes(start[: min(got, _FRAMING_BYTES_MAX)]), place.offset)
         if head is None:
+            if cached_only:
+                raise BlockingIOError
             raise ValueError(f"no section at {place.offset} of segment {place.segment:016x}")
-        return head.digest, os.pread(fd, head.stop - head.block_start, head.block_start)
+        block_at = head.block_start - place.offset
+        block_bytes = head.stop - head.block_start
+        if block_at + block_bytes <= got:
+            return head.digest, bytes(start[block_at : block_at + block_bytes])
+        block = bytearray(block_bytes)
+        got = _preadv(fd, block, head.block_start, flags)
+        if got < block_bytes and cached_only:
+            raise BlockingIOError
+        return head.digest, bytes(block[:got])
+
+
+def _preadv(fd: int, buffer: bytearray, offset: int, flags: int) -> int:
+    try:
+        return os.preadv(fd, (buffer,), offset, flags)
+    except OSError as error:
+        # Some file systems cannot tell what is cached.
+        if flags and error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise BlockingIOError from error
+        raise
 
 
 def _find_all(window: bytes, prefix: bytes) -> Iterator[int]:

@@ -58,13 +58,20 @@ class SegmentStore:
         """Where each of these nodes lies, None for those the store does not hold."""
         return self.pending.lookup(digests)
 
-    def read(self, place: Place, digest: bytes) -> bytes:
-        """The block at a place, verified against the digest its parent names.
+    def read(
+        self,
+        place: Place,
+        digest: bytes,
+        expected_bytes: int = 0,
+        *,
+        cached_only: bool = False,
+    ) -> bytes:
+        """The block at a place, verified against the digest its parent names; see `read_block`.
 
         Raises BlockMismatchError when it is damaged, BlockNotFoundError when it is gone.
         """
         try:
-            _, block = read_block(self.files, place)
+            _, block = read_block(self.files, place, expected_bytes, cached_only=cached_only)
         except FileNotFoundError as error:
             raise BlockNotFoundError(digest) from error
         except ValueError as error:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-
 import structlog
 from aiohttp import web
 
-from dsn.blockstore.segments.reader import FileReader
 from dsn.cid import cid_text
-from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
 from dsn.node import Compression, Encryption, UploadOptions
 from gateway.catalog.queries import VersionRow
 from gateway.catalog.records import ObjectRecord
@@ -26,6 +21,7 @@ from gateway.s3.metadata import (
 )
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
+from gateway.web.downloads import DAMAGE, cut
 from gateway.web.requests import S3Request
 from gateway.web.responses import add_common_headers, empty_response
 from gateway.web.services import Services
@@ -33,11 +29,6 @@ from gateway.web.services import Services
 log = structlog.get_logger()
 
 CID_HEADER = "x-amz-meta-cid"
-SEND_SECONDS_MAX = 60.0
-# The first piece is small, so that the first byte leaves early.
-_FIRST_LEAVES = 4
-
-_DAMAGE = (BlockMismatchError, BlockNotFoundError, NonCanonicalDagError)
 
 
 async def put_object(services: Services, request: S3Request) -> web.StreamResponse:
@@ -181,59 +172,30 @@ async def _send(
     status: int,
     headers: dict[str, str],
 ) -> web.StreamResponse:
-    """Stream a span, each piece verified, the next one read while the last is sent."""
-    reader = services.objects.reader(version)
-    pieces = _pieces(reader, span)
+    """Answer with a span of a version."""
+    download = services.downloads.open(services.objects.reader(version), span)
     try:
-        first = await services.ingest.run(lambda: _next_piece(reader, pieces))
-    except _DAMAGE as error:
+        first = await download.first()
+    except DAMAGE as error:
         _report(request, version, error)
         raise S3Error(ErrorCode.InternalError) from error
-    if first is None or len(first) == len(span):
-        return web.Response(status=status, headers=headers, body=bytes(first or b""))
+    if len(first) == len(span):
+        return web.Response(status=status, headers=headers, body=bytes(first))
     stream = web.StreamResponse(status=status, headers=headers)
     stream.content_length = len(span)
     add_common_headers(stream, request.request_id)
     await stream.prepare(request.http)
-    loop = asyncio.get_running_loop()
-    piece: memoryview | None = first
-    reading: asyncio.Future[memoryview | None] | None = None
     try:
-        while piece is not None:
-            reading = loop.run_in_executor(services.ingest.threads, _next_piece, reader, pieces)
-            async with asyncio.timeout(SEND_SECONDS_MAX):
-                await stream.write(piece)
-            piece = await reading
-            reading = None
-        await stream.write_eof()
-    except _DAMAGE as error:
+        await download.send_rest(stream, first)
+    except DAMAGE as error:
         # The status is spent: a cut connection is the only truth left to tell.
         _report(request, version, error)
-        _cut(request)
+        cut(request.http)
     except TimeoutError:
-        _cut(request)
-    finally:
-        if reading is not None:
-            await asyncio.gather(reading, return_exceptions=True)
+        cut(request.http)
+    else:
+        await stream.write_eof()
     return stream
-
-
-def _pieces(reader: FileReader, span: ByteSpan) -> Iterator[tuple[int, int]]:
-    first = next(reader.pieces(span.start, span.stop, _FIRST_LEAVES), None)
-    if first is not None:
-        yield first
-        yield from reader.pieces(first[1], span.stop)
-
-
-def _next_piece(reader: FileReader, pieces: Iterator[tuple[int, int]]) -> memoryview | None:
-    piece = next(pieces, None)
-    return reader.read(*piece) if piece is not None else None
-
-
-def _cut(request: S3Request) -> None:
-    transport = request.http.transport
-    if transport is not None:
-        transport.abort()
 
 
 def _report(request: S3Request, version: VersionRow, error: Exception) -> None:
