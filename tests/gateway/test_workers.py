@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,42 +23,48 @@ def server(tmp_path: Path) -> Iterator[GatewayServer]:
     started.close()
 
 
-def stored_and_read_elsewhere(server: GatewayServer, number: int) -> bool:
-    """Each client has connections of its own, so they often meet different workers."""
+@pytest.fixture
+def clients(server: GatewayServer) -> list[Any]:
+    """Each has connections of its own, so they meet different workers."""
+    return [server.s3() for _ in range(5)]
+
+
+def stored_and_read_elsewhere(clients: list[Any], number: int) -> bool:
     content = random.Random(number).randbytes([10, 70_000, 2 * MIB][number % 3])
-    server.s3().put_object(Bucket="shared", Key=str(number), Body=content)
-    got: bytes = server.s3().get_object(Bucket="shared", Key=str(number))["Body"].read()
+    writer, reader = clients[number % 5], clients[(number + 2) % 5]
+    writer.put_object(Bucket="shared", Key=str(number), Body=content)
+    got: bytes = reader.get_object(Bucket="shared", Key=str(number))["Body"].read()
     return got == content
 
 
-def test_every_worker_reads_what_another_wrote(server: GatewayServer) -> None:
+def test_every_worker_reads_what_another_wrote(clients: list[Any]) -> None:
     with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(lambda n: stored_and_read_elsewhere(server, n), range(60)))
-    assert len(server.s3().list_objects_v2(Bucket="shared")["Contents"]) == 60
+        assert all(pool.map(lambda n: stored_and_read_elsewhere(clients, n), range(60)))
+    assert len(clients[0].list_objects_v2(Bucket="shared")["Contents"]) == 60
 
 
-def test_parts_may_reach_different_workers(server: GatewayServer) -> None:
+def test_parts_may_reach_different_workers(clients: list[Any]) -> None:
     parts = [random.Random(n).randbytes(5 * MIB) for n in range(5)]
     names = {"Bucket": "shared", "Key": "parts"}
-    upload = server.s3().create_multipart_upload(**names)["UploadId"]
+    upload = clients[0].create_multipart_upload(**names)["UploadId"]
 
     def send(index: int) -> dict[str, object]:
         part = {"PartNumber": index + 1, "Body": parts[index]}
-        answer = server.s3().upload_part(**names, UploadId=upload, **part)
+        answer = clients[index].upload_part(**names, UploadId=upload, **part)
         return {"PartNumber": index + 1, "ETag": answer["ETag"]}
 
     with ThreadPoolExecutor(3) as pool:
         listed = {"Parts": list(pool.map(send, range(5)))}
-    server.s3().complete_multipart_upload(**names, UploadId=upload, MultipartUpload=listed)
-    assert server.s3().get_object(**names)["Body"].read() == b"".join(parts)
+    clients[1].complete_multipart_upload(**names, UploadId=upload, MultipartUpload=listed)
+    assert clients[2].get_object(**names)["Body"].read() == b"".join(parts)
 
 
-def test_worker_that_is_killed_loses_nothing(server: GatewayServer) -> None:
-    assert all(stored_and_read_elsewhere(server, number) for number in range(12))
+def test_worker_that_is_killed_loses_nothing(server: GatewayServer, clients: list[Any]) -> None:
+    assert all(stored_and_read_elsewhere(clients, number) for number in range(12))
     server.processes()[1].kill()
     time.sleep(1)
     assert len(server.processes()) == 4
     for number in range(12):
-        server.s3().head_object(Bucket="shared", Key=str(number))
-    assert all(stored_and_read_elsewhere(server, number) for number in range(12, 24))
+        clients[number % 5].head_object(Bucket="shared", Key=str(number))
+    assert all(stored_and_read_elsewhere(clients, number) for number in range(12, 24))
     assert server.stop() == 0
