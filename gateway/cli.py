@@ -364,6 +364,17 @@ def config_example() -> None:
     typer.echo(configuration.example(), nl=False)
 
 
+@cli.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def bench(context: typer.Context) -> None:
+    """Measure S3 endpoints side by side; `bench --help` says how."""
+    from benchmarks.cli import main as benchmarks
+
+    benchmarks(context.args, "dsn-gateway bench")
+
+
 def _settings(config: Path | None, options: list[str] | None, **flags: object) -> Settings:
     from gateway.config import load
 
