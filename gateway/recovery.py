@@ -11,11 +11,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 
 import structlog
 
-from dsn.blockstore.segments.files import SegmentKind, kind_of
+from dsn.blockstore.segments.files import SegmentKind, encode_segment_header, kind_of
 from dsn.blockstore.segments.scan import Rot, SegmentScan, header_bytes
 from dsn.blockstore.segments.store import SegmentStore
 from dsn.errors import InvalidSegmentError
@@ -30,6 +30,7 @@ log = structlog.get_logger()
 Progress = Callable[[int, int], None]
 
 _BATCH_RECORDS = 10_000
+_COMPLETE = 0x64736E31
 
 
 @dataclass(slots=True)
@@ -51,18 +52,30 @@ def recover(
     """
     files = dict(store.files.list_ids())
     applied = applied_segments(connection)
+    began_before = _is_complete(connection)
     recovered = Recovered(segments=len(files))
     logs = sorted(segment for segment in files if kind_of(segment) is SegmentKind.LOG)
     for done, segment in enumerate(logs):
         if progress is not None:
             progress(done, len(logs))
-        if files[segment] > applied.get(segment, 0):
-            _apply_tail(store, connection, segment, applied.get(segment, 0), recovered)
+        if segment not in applied or files[segment] > applied[segment]:
+            _apply_tail(
+                store,
+                connection,
+                segment,
+                applied.get(segment, 0),
+                recovered,
+                # Every start cuts what the crash before it tore. So for a new catalog, which has
+                # all logs read from the front, damage is rot.
+                may_be_torn=began_before,
+            )
     with transaction(connection):
         drop_stray_parts(connection)
     if not recovered.rot:
         recovered.removed = _remove_orphans(store, connection, files)
     _complete_index(store, connection, progress)
+    if not began_before:
+        _mark_complete(connection)
     if recovered.records or recovered.removed:
         log.info("recovered", records=recovered.records, removed=len(recovered.removed))
     return recovered
@@ -74,37 +87,66 @@ def _apply_tail(
     segment: int,
     applied: int,
     recovered: Recovered,
+    *,
+    may_be_torn: bool,
 ) -> None:
     """Apply what a log holds behind `applied`, and cut what is torn at its end."""
+    tear = _first_tear(store, segment, applied) if may_be_torn else None
+    if tear is not None and tear <= header_bytes(segment):
+        # Torn before its first sync: nothing in it was ever acknowledged.
+        store.files.remove(segment)
+        return
     scan = SegmentScan(store.files, segment, start=applied)
-    durable_end = applied
     records = _records(scan)
+    if tear is not None:
+        records = takewhile(lambda found: found[1].offset < tear, records)
     try:
         while batch := list(islice(records, _BATCH_RECORDS)):
             with transaction(connection):
                 for record, place, _ in batch:
                     apply_record(connection, record, place)
-                set_applied(connection, segment, scan.end)
-            durable_end = max(durable_end, *(end for *_, end in batch))
+                set_applied(connection, segment, scan.end if tear is None else min(scan.end, tear))
             recovered.records += len(batch)
     except InvalidSegmentError as error:
-        if scan.file_bytes > header_bytes(segment):
-            log.error("damaged log header", error=str(error))
-            recovered.rot.append(Rot(segment, 0, scan.file_bytes))
+        if scan.file_bytes <= header_bytes(segment):
+            store.files.remove(segment)
             return
-        # Torn before its first sync: nothing in it was ever acknowledged.
-        store.files.remove(segment)
+        log.error("damaged log header", error=str(error))
+        recovered.rot.append(Rot(segment, 0, scan.file_bytes))
         return
-    # Damage at or above what was durable when the last record was written is a torn group whose
-    # pages reached the disk out of order.
+    stop = scan.end if tear is None else tear
     for rot in scan.rot:
-        if rot.start < durable_end:
+        if rot.start < stop:
             log.error("damaged log segment", segment=f"{segment:016x}", offset=rot.start)
             recovered.rot.append(rot)
+    if stop <= header_bytes(segment):
+        store.files.remove(segment)
+        return
     with transaction(connection):
-        set_applied(connection, segment, scan.end)
-    if scan.end < scan.file_bytes:
-        _cut(store, segment, scan)
+        set_applied(connection, segment, stop)
+    if stop < scan.file_bytes:
+        _cut(store, segment, stop, scan.file_bytes)
+
+
+def _first_tear(store: SegmentStore, segment: int, applied: int) -> int | None:
+    """Where the last group of a log begins to be torn, None if it is whole.
+
+    A group that was never synced may have reached the disk in part, and its pages in any order:
+    what its records point at may lie in a hole before them. Damage below what was durable when a
+    record was written is no tear but rot.
+    """
+    if applied == 0:
+        with store.files.reading(segment) as fd:
+            start = os.pread(fd, header_bytes(segment), 0)
+        torn_header = start != encode_segment_header(segment)
+        applied = header_bytes(segment)
+    else:
+        torn_header = False
+    scan = SegmentScan(store.files, segment, start=applied)
+    durable_end = max((end for *_, end in _records(scan)), default=0)
+    if torn_header:
+        return 0 if durable_end == 0 else None
+    return next((rot.start for rot in scan.rot if rot.start >= max(applied, durable_end)), None)
 
 
 def _records(scan: SegmentScan) -> Iterator[tuple[Record, Place, int]]:
@@ -116,14 +158,11 @@ def _records(scan: SegmentScan) -> Iterator[tuple[Record, Place, int]]:
                 yield decoded[0], Place(scan.segment, head.offset), decoded[1]
 
 
-def _cut(store: SegmentStore, segment: int, scan: SegmentScan) -> None:
-    if scan.end <= header_bytes(segment):
-        store.files.remove(segment)
-        return
-    log.info("torn tail cut", segment=f"{segment:016x}", bytes=scan.file_bytes - scan.end)
+def _cut(store: SegmentStore, segment: int, stop: int, file_bytes: int) -> None:
+    log.info("torn tail cut", segment=f"{segment:016x}", bytes=file_bytes - stop)
     fd = os.open(store.files.path(segment), os.O_RDWR | os.O_CLOEXEC)
     try:
-        os.ftruncate(fd, scan.end)
+        os.ftruncate(fd, stop)
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -141,6 +180,17 @@ def _remove_orphans(
     for segment in orphans:
         store.files.remove(segment)
     return orphans
+
+
+def _is_complete(connection: sqlite3.Connection) -> bool:
+    """Whether this catalog has once held all that the segments say."""
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _COMPLETE)
+
+
+def _mark_complete(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA application_id = {_COMPLETE}")
+    # Waits for the disk: a catalog that loses this would take the next tear for rot.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def _complete_index(
