@@ -63,10 +63,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
+        # A COMMIT that fails may leave the transaction open, too.
         connection.rollback()
         raise
-    connection.execute("COMMIT")
 
 
 class WriterLock:

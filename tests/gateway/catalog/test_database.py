@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gateway.catalog.database import (
+    CatalogVersionError,
+    Database,
+    open_catalog,
+    transaction,
+)
+
+
+@pytest.fixture
+def connection(tmp_path: Path):
+    opened = open_catalog(tmp_path / "catalog.db")
+    yield opened
+    opened.close()
+
+
+def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
+    for _ in range(2):
+        connection = open_catalog(tmp_path / "catalog.db")
+        connection.execute(
+            "INSERT INTO buckets (account, name, sequence) VALUES ('a', 'b', 1)"
+            " ON CONFLICT DO NOTHING"
+        )
+        assert connection.execute("SELECT count(*) FROM buckets").fetchone() == (1,)
+        connection.close()
+
+
+def test_another_version_is_refused(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    connection.execute("PRAGMA user_version = 999")
+    with pytest.raises(CatalogVersionError):
+        open_catalog(tmp_path / "catalog.db")
+
+
+def test_an_error_rolls_the_transaction_back(connection: sqlite3.Connection) -> None:
+    with pytest.raises(KeyError), transaction(connection):
+        connection.execute("INSERT INTO buckets (account, name, sequence) VALUES ('a', 'b', 1)")
+        raise KeyError
+    assert connection.execute("SELECT count(*) FROM buckets").fetchone() == (0,)
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(connection: sqlite3.Connection) -> None:
+    """Else no transaction could begin any more."""
+    connection.executescript(
+        "PRAGMA foreign_keys = ON; CREATE TABLE parent (id INTEGER PRIMARY KEY);"
+        "CREATE TABLE child (id REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);"
+    )
+    with pytest.raises(sqlite3.IntegrityError), transaction(connection):
+        connection.execute("INSERT INTO child VALUES (1)")
+    with transaction(connection):
+        connection.execute("INSERT INTO parent VALUES (1)")
+    assert connection.execute("SELECT count(*) FROM child").fetchone() == (0,)
+
+
+async def test_look_ups_that_gather_each_get_their_own_answer(tmp_path: Path) -> None:
+    import asyncio
+
+    database = Database(tmp_path / "catalog.db")
+    await database.open()
+    queries = [lambda c, n=n: c.execute("SELECT 10 / ?, ?", (n, n)).fetchone() for n in range(9)]
+    queries.append(lambda c: c.execute("SELECT * FROM nowhere"))
+    outcomes = await asyncio.gather(*map(database.read, queries), return_exceptions=True)
+    assert [row[1] for row in outcomes[:-1]] == list(range(9))
+    assert isinstance(outcomes[-1], sqlite3.OperationalError)
+    await database.close()
