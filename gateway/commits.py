@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -32,6 +33,8 @@ GROUP_BYTES_MAX = 32 << 20
 GROUP_CHANGES_MAX = 1024
 
 Places = Mapping[bytes, Place]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -75,9 +78,9 @@ class Committer:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        # Of the group that is being written: where it starts in the log, its new blocks, and the
-        # segments that it makes void.
-        self._group_start = 0
+        # Of the group that is being written: where it starts in the log (None until its turn has
+        # come), its new blocks, and the segments that it makes void.
+        self._group_start: int | None = None
         self._fresh: list[tuple[bytes, int, int]] = []
         self._unneeded: list[int] = []
 
@@ -115,6 +118,7 @@ class Committer:
                     return
                 self._wake.clear()
                 continue
+            self._group_start = None
             try:
                 outcomes = await self._database.write(partial(self._write, group))
             except Exception as error:  # every waiter is told
@@ -123,7 +127,7 @@ class Committer:
                     if not waiting.done.done():
                         waiting.done.set_exception(error)
                 continue
-            self._publish()
+            await self._publish()
             for waiting, outcome in zip(group, outcomes, strict=True):
                 if waiting.done.done():
                     continue
@@ -180,26 +184,45 @@ class Committer:
             self._log = self._store.new_writer(SegmentKind.LOG)
         return self._log
 
-    def _publish(self) -> None:
-        """After the commit: tell the index, drop segments that nothing needs any more."""
+    async def _publish(self) -> None:
+        """After the commit: tell the index, drop segments that nothing needs any more.
+
+        What fails here is made up for at the next start; the commit stands.
+        """
         assert self._log is not None
-        if self._fresh:
-            self._store.index_blocks(self._fresh, {self._log.segment: self._log.end})
-        for segment in self._unneeded:
+        try:
+            if self._fresh:
+                self._store.index_blocks(self._fresh, {self._log.segment: self._log.end})
+            if self._unneeded:
+                await asyncio.to_thread(self._remove, self._unneeded)
+        except Exception:
+            log.exception("not tidied after a commit")
+
+    def _remove(self, segments: Sequence[int]) -> None:
+        for segment in segments:
             self._store.files.remove(segment)
 
     def _after_failure(self, error: Exception) -> None:
         """Nothing of the group was acknowledged: cut it off, or leave the segment behind."""
         log.error("commit failed", error=repr(error))
-        writer, self._log = self._log, None
-        if writer is None:
+        if self._log is None or self._group_start is None:
+            # The group did not get as far as the log: what lies there is acknowledged.
             return
+        writer, self._log = self._log, None
         try:
             writer.cut_back(self._group_start)
             self._log = writer
         except OSError as cut_error:
             log.error("log segment left behind", error=repr(cut_error))
             writer.close()
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await what must not stop half-way: cancelling the caller leaves it running to its end.
+
+    Around a commit this keeps memory and segments that the commit still needs from being let go.
+    """
+    return await asyncio.shield(asyncio.create_task(work))
 
 
 class _Staged:

@@ -11,7 +11,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
+
+import structlog
 
 from dsn.blockstore.segments.files import SegmentKind
 from dsn.blockstore.segments.leaves import LeafWriter
@@ -36,6 +39,8 @@ from gateway.budget import ByteBudget, SlabPool
 from gateway.digests import BodyDigests
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 # Below this, hashing on the event loop is cheaper than a hop to a thread and back.
 INLINE_BYTES_MAX = 64 * 1024
@@ -80,25 +85,12 @@ class FileDraft:
 class IngestedFile:
     """A body taken in as a file: durable but for the draft's blocks, and not yet committed.
 
-    Exactly one of `keep` and `discard` is called in the end.
+    Exactly one of `Ingest.keep` and `Ingest.discard` is called in the end.
     """
 
     draft: FileDraft
     leaves: LeafWriter | None
-    _release: Callable[[], None]
-
-    def keep(self) -> None:
-        """After the commit: the nodes are here to stay, others may point at them."""
-        if self.leaves is not None:
-            self.leaves.index()
-            self.leaves.close()
-        self._release()
-
-    def discard(self) -> None:
-        """After a refusal: nothing of the body stays."""
-        if self.leaves is not None:
-            self.leaves.discard()
-        self._release()
+    release: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -254,8 +246,31 @@ class Ingest:
         self._slabs = SlabPool(budget)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run blocking work in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+        """Run blocking work in a worker thread; a cancelled caller, too, waits for its end."""
+        job = asyncio.get_running_loop().run_in_executor(self.threads, work)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            # What the thread works on must not be let go under its hands.
+            await asyncio.gather(job, return_exceptions=True)
+            raise
+
+    async def keep(self, taken: IngestedFile) -> None:
+        """After the commit: the nodes are here to stay, others may point at them."""
+        leaves = taken.leaves
+        try:
+            if leaves is not None:
+                await self.run(partial(keep_leaves, leaves))
+        finally:
+            taken.release()
+
+    async def discard(self, taken: IngestedFile) -> None:
+        """After a refusal: nothing of the body stays."""
+        try:
+            if taken.leaves is not None:
+                await self.run(taken.leaves.discard)
+        finally:
+            taken.release()
 
     async def file(
         self, body: Body, digests: BodyDigests, name: str, options: UploadOptions
@@ -284,7 +299,7 @@ class Ingest:
 
             draft = await self.run(finish)
         except BaseException:
-            leaves.discard()
+            await self.run(leaves.discard)
             raise
         return IngestedFile(draft, leaves, _nothing)
 
@@ -309,7 +324,7 @@ class Ingest:
             size = len(head) + counted.leaves * CHUNK_BYTES + len(tail)
             return await self.run(lambda: writer.finish(size, start, bytes(head), tail))
         except BaseException:
-            leaves.discard()
+            await self.run(leaves.discard)
             raise
 
     async def _one_node(
@@ -392,6 +407,17 @@ class Ingest:
                 self._slabs.give(busy[0])
             if current is not None:
                 self._slabs.give(current)
+
+
+def keep_leaves(leaves: LeafWriter) -> None:
+    """Tell the index about leaves that are committed, and let go of their segment. Blocking."""
+    try:
+        leaves.index()
+    except Exception:
+        # The commit stands; the index is completed at the next start.
+        log.exception("index not written")
+    finally:
+        leaves.close()
 
 
 class _Counted:

@@ -15,9 +15,9 @@ from gateway.buckets import Buckets
 from gateway.catalog.database import Database
 from gateway.catalog.queries import ListedRow, VersionRow, find_bucket, find_object, seek_objects
 from gateway.catalog.records import ObjectRecord
-from gateway.commits import Change, Committer, Places
+from gateway.commits import Change, Committer, Places, to_the_end
 from gateway.digests import BodyDigests
-from gateway.ingest import Body, Ingest
+from gateway.ingest import Body, Ingest, IngestedFile
 from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
 from gateway.s3.listing import ListRequest, Page, list_page
 
@@ -80,6 +80,15 @@ class Objects:
         await self._buckets.check_writable(new.account, new.bucket)
         await self.check_conditions(new)
         taken = await self._ingest.file(body, digests, new.name, new.options)
+        return await to_the_end(self._commit(new, taken, digests, check))
+
+    async def _commit(
+        self,
+        new: NewObject,
+        taken: IngestedFile,
+        digests: BodyDigests,
+        check: Callable[[], Checksum | None],
+    ) -> ObjectRecord:
         try:
             checksum = check()
             md5 = digests.md5
@@ -102,9 +111,9 @@ class Objects:
                 Change(record, taken.draft.blocks, commit_condition(new))
             )
         except BaseException:
-            await self._ingest.run(taken.discard)
+            await self._ingest.discard(taken)
             raise
-        taken.keep()
+        await self._ingest.keep(taken)
         assert isinstance(committed, ObjectRecord)
         return committed
 

@@ -31,9 +31,9 @@ from gateway.catalog.queries import (
     upload_sequence,
 )
 from gateway.catalog.records import AbortRecord, ObjectRecord, PartRecord, UploadRecord
-from gateway.commits import Change, Committer, Places
+from gateway.commits import Change, Committer, Places, to_the_end
 from gateway.digests import BodyDigests
-from gateway.ingest import Body, Ingest
+from gateway.ingest import Body, Ingest, IngestedPart, keep_leaves
 from gateway.objects import NewObject, commit_condition
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import composite_etag
@@ -131,6 +131,16 @@ class Uploads:
         """
         start = await self._predict_start(upload.upload_id, number, body.length)
         taken = await self._ingest.part(body, digests, start)
+        return await to_the_end(self._commit_part(upload, number, taken, digests, check))
+
+    async def _commit_part(
+        self,
+        upload: UploadRow,
+        number: int,
+        taken: IngestedPart,
+        digests: BodyDigests,
+        check: Callable[[], tuple[str, str] | None],
+    ) -> PartRecord:
         try:
             checksum = check()
             md5 = digests.md5
@@ -210,7 +220,9 @@ class Uploads:
             checksum = check(parts)
             try:
                 async with self._assemblies:
-                    return await self._assemble(upload, new, parts, checksum, condition)
+                    return await to_the_end(
+                        self._assemble(upload, new, parts, checksum, condition)
+                    )
             except (_PartsChangedError, BlockNotFoundError):
                 await self.find(UploadTarget(new.account, new.bucket, new.key, upload.upload_id))
         raise S3Error(ErrorCode.SlowDown, "The parts of this upload keep changing.")
@@ -300,8 +312,7 @@ class Uploads:
 
         def index() -> None:
             if assembled.leaves is not None:
-                assembled.leaves.index()
-                assembled.leaves.close()
+                keep_leaves(assembled.leaves)
             for part in parts:
                 if self._store.files.exists(part.segment):
                     self._store.index_segment(part.segment)
