@@ -24,6 +24,7 @@ from dsn.cid import RECORD_CID_PREFIX, digest_of
 from dsn.place import Place
 from gateway.catalog.apply import apply_record, set_applied
 from gateway.catalog.database import Database
+from gateway.catalog.queries import last_sequence
 from gateway.catalog.records import Record, encode_record
 from gateway.catalog.sequence import SequenceClock
 
@@ -152,6 +153,8 @@ class Committer:
         """Write one group, in the database's thread, within its transaction."""
         writer = self._writer()
         self._group_start = writer.end
+        # Clocks of other workers may be ahead of ours; the order of the commits decides.
+        self._clock.follow(last_sequence(connection))
         staged = _Staged(self._store, writer, group)
         outcomes: list[Record | Exception] = []
         for waiting in group:

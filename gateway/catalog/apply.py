@@ -30,6 +30,11 @@ ABORTED = 0
 
 def apply_record(connection: sqlite3.Connection, record: Record, place: Place) -> list[int]:
     """Apply one record, which lies at `place`; the segments that nothing needs from now on."""
+    connection.execute(
+        "INSERT INTO clock (id, sequence) VALUES (1, ?) "
+        "ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+        (record.sequence,),
+    )
     match record:
         case ObjectRecord():
             return _apply_object(connection, record, place)

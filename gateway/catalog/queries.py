@@ -224,14 +224,9 @@ def find_completion(connection: sqlite3.Connection, upload_id: str) -> VersionRo
 
 
 def last_sequence(connection: sqlite3.Connection) -> int:
-    """The highest sequence number in the catalog; 0 when it is empty."""
-    row = connection.execute(
-        "SELECT max((SELECT coalesce(max(sequence), 0) FROM versions), "
-        "(SELECT coalesce(max(sequence), 0) FROM uploads), "
-        "(SELECT coalesce(max(sequence), 0) FROM parts), "
-        "(SELECT coalesce(max(sequence), 0) FROM buckets))"
-    ).fetchone()
-    return int(row[0])
+    """The highest sequence number that the catalog has seen; 0 when it is empty."""
+    row = connection.execute("SELECT sequence FROM clock").fetchone()
+    return int(row[0]) if row else 0
 
 
 def applied_segments(connection: sqlite3.Connection) -> dict[int, int]:

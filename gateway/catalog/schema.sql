@@ -77,3 +77,9 @@ CREATE TABLE segments (
     id INTEGER PRIMARY KEY,
     applied INTEGER NOT NULL
 );
+
+-- The highest sequence number of all records applied, in one row: workers go on behind it.
+CREATE TABLE clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    sequence INTEGER NOT NULL
+);

@@ -1,7 +1,8 @@
 """Sequence numbers: they order the records of a store over all its processes and restarts.
 
 A number is microseconds since 1970, shifted by ten bits, plus the worker's number, so it is also
-the time of the change. It never goes back within a process, even when the clock does.
+the time of the change. It never goes back, even when a clock does: not within a process, and not
+from one process to the next, because each group starts behind the last number in the catalog.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class SequenceClock:
         # The steady clock is the same for every process of the machine, so workers agree.
         start_us = max(wall_ns() // 1000, sequence_micros(last) + 1)
         self._offset_us = start_us - steady_ns() // 1000
+
+    def follow(self, sequence: int) -> None:
+        """Stay behind a number that another worker gave."""
+        self._last = max(self._last, sequence)
 
     def next(self) -> int:
         """A number higher than every one before."""

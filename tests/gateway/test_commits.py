@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from gateway.commits import Change
 from gateway.s3.conditions import Conditions, parse_conditions
 from gateway.s3.errors import ErrorCode, S3Error
 from tests.support.bodies import noise
-from tests.support.parts import Parts, recover
+from tests.support.parts import Parts, recover, target
 
 IF_ABSENT: Conditions = parse_conditions({"if-none-match": "*"})
 
@@ -233,6 +235,31 @@ async def test_a_client_that_goes_away_during_its_commit_harms_nobody(
             assert await parts.get(f"o{n}") == noise(size, 10 + n)
         assert parts.budget.bytes_in_use == 0
     assert recover(data_dir).removed == []
+
+
+async def test_sequence_numbers_follow_the_commits_whatever_the_clocks_say(data_dir: Path) -> None:
+    """A worker that started after the clock was set back must not be overruled by the others."""
+    hour = 3_600_000_000_000
+
+    def clocks(wall_ns: int) -> dict[str, Any]:
+        return {"wall_ns": lambda: wall_ns, "steady_ns": itertools.count(1 << 60, 1000).__next__}
+
+    ahead = Parts(data_dir, worker=0, **clocks(100 * hour))
+    behind = Parts(data_dir, worker=1, beside=ahead, **clocks(1 * hour))
+    async with ahead, behind:
+        await ahead.put("k", b"1")
+        await behind.put("k", b"2")
+        assert await ahead.get("k") == b"2"
+        await ahead.put("k", b"3")
+        assert await behind.get("k") == b"3"
+        upload = await ahead.create_upload("u")
+        await behind.put_part("u", upload, 1, b"part")
+    (data_dir / "catalog.db").unlink()
+    recover(data_dir)
+    async with Parts(data_dir) as parts:
+        assert await parts.get("k") == b"3"
+        rows = await parts.uploads.parts(await parts.uploads.find(target("u", upload)))
+        assert [row.number for row in rows] == [1]
 
 
 async def test_closing_commits_what_waits(data_dir: Path) -> None:
