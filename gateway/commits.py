@@ -8,6 +8,7 @@ first condition to its commit, so conditions are exact, over all processes of a 
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,12 @@ from dsn.blockstore.segments.store import SegmentStore
 from dsn.blockstore.segments.writing import Buffer, SegmentWriter
 from dsn.car import section_prefix
 from dsn.cid import RECORD_CID_PREFIX, digest_of
+from dsn.layout import decode_layout
 from dsn.place import Place
 from gateway.catalog.apply import apply_record, set_applied
 from gateway.catalog.database import Database
 from gateway.catalog.queries import last_sequence
-from gateway.catalog.records import Record, encode_record
+from gateway.catalog.records import ObjectRecord, PartRecord, Record, encode_record
 from gateway.catalog.sequence import SequenceClock
 
 log = structlog.get_logger()
@@ -36,6 +38,17 @@ GROUP_CHANGES_MAX = 1024
 Places = Mapping[bytes, Place]
 
 T = TypeVar("T")
+
+
+class UnsettledCommitError(OSError):
+    """A change that failed, although the next start may find its record and apply it.
+
+    Whatever the record names stays, so that then it is whole.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        code = error.errno if isinstance(error, OSError) else None
+        super().__init__(code or errno.EIO, str(error))
 
 
 @dataclass(slots=True)
@@ -84,6 +97,9 @@ class Committer:
         self._group_start: int | None = None
         self._fresh: list[tuple[bytes, int, int]] = []
         self._unneeded: list[int] = []
+        self._group_records: list[Record] = []
+        # Segments that records in a log left behind name: the next start decides about them.
+        self._unsettled: set[int] = set()
 
     def start(self) -> None:
         """Begin to commit; needs a running loop."""
@@ -101,7 +117,8 @@ class Committer:
     async def commit(self, change: Change) -> Record:
         """The record, once it is durable and in the catalog.
 
-        Raises what the condition raised, or the OSError that kept it from being durable.
+        Raises what the condition raised, or the OSError that kept it from being durable:
+        UnsettledCommitError where it may become durable all the same.
         """
         done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         size = sum(len(section) for section in change.blocks.values())
@@ -123,10 +140,10 @@ class Committer:
             try:
                 outcomes = await self._database.write(partial(self._write, group))
             except Exception as error:  # every waiter is told
-                self._after_failure(error)
+                told = self._after_failure(error)
                 for waiting in group:
                     if not waiting.done.done():
-                        waiting.done.set_exception(error)
+                        waiting.done.set_exception(told)
                 continue
             await self._publish()
             for waiting, outcome in zip(group, outcomes, strict=True):
@@ -153,6 +170,7 @@ class Committer:
         """Write one group, in the database's thread, within its transaction."""
         writer = self._writer()
         self._group_start = writer.end
+        self._group_records = []
         # Clocks of other workers may be ahead of ours; the order of the commits decides.
         self._clock.follow(last_sequence(connection))
         staged = _Staged(self._store, writer, group)
@@ -167,6 +185,7 @@ class Committer:
                 continue
             places = staged.place(change.blocks)
             record = change.record(self._clock.next(), places)
+            self._group_records.append(record)
             place = staged.add_record(record)
             self._unneeded += apply_record(connection, record, place)
             outcomes.append(record)
@@ -196,8 +215,8 @@ class Committer:
         try:
             if self._fresh:
                 self._store.index_blocks(self._fresh, {self._log.segment: self._log.end})
-            if self._unneeded:
-                await asyncio.to_thread(self._remove, self._unneeded)
+            if unneeded := [s for s in self._unneeded if s not in self._unsettled]:
+                await asyncio.to_thread(self._remove, unneeded)
         except Exception:
             log.exception("not tidied after a commit")
 
@@ -205,19 +224,26 @@ class Committer:
         for segment in segments:
             self._store.files.remove(segment)
 
-    def _after_failure(self, error: Exception) -> None:
-        """Nothing of the group was acknowledged: cut it off, or leave the segment behind."""
+    def _after_failure(self, error: Exception) -> Exception:
+        """Nothing of the group was acknowledged: cut it off, or leave the segment behind.
+
+        What to tell the waiters.
+        """
         log.error("commit failed", error=repr(error))
         if self._log is None or self._group_start is None:
             # The group did not get as far as the log: what lies there is acknowledged.
-            return
+            return error
         writer, self._log = self._log, None
         try:
             writer.cut_back(self._group_start)
-            self._log = writer
         except OSError as cut_error:
             log.error("log segment left behind", error=repr(cut_error))
             writer.close()
+            for record in self._group_records:
+                self._unsettled |= _segments_of(record)
+            return UnsettledCommitError(error)
+        self._log = writer
+        return error
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
@@ -226,6 +252,14 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     Around a commit this keeps memory and segments that the commit still needs from being let go.
     """
     return await asyncio.shield(asyncio.create_task(work))
+
+
+def _segments_of(record: Record) -> set[int]:
+    if isinstance(record, ObjectRecord):
+        return decode_layout(record.layout).segments()
+    if isinstance(record, PartRecord):
+        return {record.segment}
+    return set()
 
 
 class _Staged:

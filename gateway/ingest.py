@@ -264,6 +264,12 @@ class Ingest:
         finally:
             taken.release()
 
+    def leave(self, taken: IngestedFile) -> None:
+        """After a commit whose outcome the next start decides: the segment stays."""
+        if taken.leaves is not None:
+            taken.leaves.close()
+        taken.release()
+
     async def discard(self, taken: IngestedFile) -> None:
         """After a refusal: nothing of the body stays."""
         try:

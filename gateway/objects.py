@@ -15,7 +15,7 @@ from gateway.buckets import Buckets
 from gateway.catalog.database import Database
 from gateway.catalog.queries import ListedRow, VersionRow, find_bucket, find_object, seek_objects
 from gateway.catalog.records import ObjectRecord
-from gateway.commits import Change, Committer, Places, to_the_end
+from gateway.commits import Change, Committer, Places, UnsettledCommitError, to_the_end
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest, IngestedFile
 from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
@@ -110,6 +110,9 @@ class Objects:
             committed = await self._committer.commit(
                 Change(record, taken.draft.blocks, commit_condition(new))
             )
+        except UnsettledCommitError:
+            self._ingest.leave(taken)
+            raise
         except BaseException:
             await self._ingest.discard(taken)
             raise

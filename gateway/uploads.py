@@ -31,7 +31,7 @@ from gateway.catalog.queries import (
     upload_sequence,
 )
 from gateway.catalog.records import AbortRecord, ObjectRecord, PartRecord, UploadRecord
-from gateway.commits import Change, Committer, Places, to_the_end
+from gateway.commits import Change, Committer, Places, UnsettledCommitError, to_the_end
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest, IngestedPart, keep_leaves
 from gateway.objects import NewObject, commit_condition
@@ -163,6 +163,9 @@ class Uploads:
                     condition=partial(_check_open, upload_id=upload.upload_id),
                 )
             )
+        except UnsettledCommitError:
+            taken.leaves.close()
+            raise
         except BaseException:
             await self._ingest.run(taken.leaves.discard)
             raise
@@ -220,9 +223,7 @@ class Uploads:
             checksum = check(parts)
             try:
                 async with self._assemblies:
-                    return await to_the_end(
-                        self._assemble(upload, new, parts, checksum, condition)
-                    )
+                    return await to_the_end(self._assemble(upload, new, parts, checksum, condition))
             except (_PartsChangedError, BlockNotFoundError):
                 await self.find(UploadTarget(new.account, new.bucket, new.key, upload.upload_id))
         raise S3Error(ErrorCode.SlowDown, "The parts of this upload keep changing.")
@@ -298,6 +299,10 @@ class Uploads:
 
         try:
             committed = await self._committer.commit(Change(record, draft.blocks, check_again))
+        except UnsettledCommitError:
+            if assembled.leaves is not None:
+                assembled.leaves.close()
+            raise
         except BaseException:
             if assembled.leaves is not None:
                 await self._ingest.run(assembled.leaves.discard)

@@ -150,6 +150,33 @@ async def test_a_failed_sync_leaves_the_log_behind(data_dir: Path, syncs: Syncs)
         assert await names(parts) == ["after", "before"]
 
 
+async def test_what_a_failed_sync_left_in_the_log_is_never_an_object_without_bytes(
+    data_dir: Path, syncs: Syncs
+) -> None:
+    """The client was told of a failure; a restart brings the whole object or nothing of it."""
+    old, new = noise(3_000_000, 1), noise(3_000_000, 2)
+    async with Parts(data_dir) as parts:
+        await parts.put("k", old)
+
+        def fail_at_commit() -> None:
+            syncs.error = OSError(5, "Input/output error")
+
+        finish = parts.ingest.file
+
+        async def file(*arguments):
+            taken = await finish(*arguments)
+            fail_at_commit()
+            return taken
+
+        parts.ingest.file = file  # type: ignore[method-assign]
+        with pytest.raises(OSError, match="Input/output"):
+            await parts.put("k", new)
+        syncs.error = None
+    recover(data_dir)
+    async with Parts(data_dir) as parts:
+        assert await parts.get("k") in (old, new)
+
+
 async def test_a_transaction_that_cannot_begin_takes_nothing_back(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
