@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag, unquote_etag
+from gateway.s3.ranges import ByteSpan
 
 PART_NUMBER_MAX = 10_000
 PART_BYTES_MIN = 5 * 1024 * 1024
@@ -73,6 +74,28 @@ def match_parts(
                 ETag=quote_etag(part.etag),
             )
     return parts
+
+
+def part_span(
+    number: int, part_sizes: Sequence[tuple[int, int]], object_bytes: int
+) -> ByteSpan | None:
+    """Where a part lies in its object; None for an empty object, which has no range to name.
+
+    `part_sizes` are (bytes, how many parts in a row), none for an object put in one piece, which
+    counts as its own only part. Raises S3Error InvalidPartNumber for a part beyond the last.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+    """
+    start, first = 0, 1
+    for size, count in part_sizes or ((object_bytes, 1),):
+        if number < first + count:
+            start += (number - first) * size
+            return ByteSpan(start, start + size) if size else None
+        start += size * count
+        first += count
+    raise S3Error(
+        ErrorCode.InvalidPartNumber, ActualPartCount=first - 1, PartNumberRequested=number
+    )
 
 
 def parse_part_number(text: str) -> int:

@@ -15,12 +15,10 @@ from gateway.s3.listing import (
     parse_list_objects_v2,
 )
 from gateway.s3.upload_listing import UploadEntry, parse_list_uploads
-from gateway.s3.xml_reader import read_create_bucket, read_delete
+from gateway.s3.xml_reader import read_create_bucket
 from gateway.s3.xml_writer import (
     BucketEntry,
-    FailedItem,
     Owner,
-    write_delete_result,
     write_list_buckets,
     write_list_multipart_uploads,
     write_list_objects,
@@ -81,13 +79,8 @@ async def delete_bucket(services: Services, request: S3Request) -> web.StreamRes
 
 
 async def delete_objects(services: Services, request: S3Request) -> web.StreamResponse:
-    """Refused key by key, in a document, as S3 answers what it may not delete."""
-    asked = read_delete(await services.document(request))
-    refused = [
-        FailedItem(item.key, ErrorCode.AccessDenied.name, IMMUTABLE_MESSAGE, item.version_id)
-        for item in asked.items
-    ]
-    return xml_response(write_delete_result(refused, quiet=asked.quiet))
+    """Refused as a whole, so that no client can take a 200 for a deletion."""
+    raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
 
 
 async def list_objects(services: Services, request: S3Request) -> web.StreamResponse:

@@ -19,6 +19,7 @@ from gateway.s3.metadata import (
     response_overrides,
     upload_algorithms,
 )
+from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
 from gateway.web.downloads import DAMAGE, cut
@@ -47,7 +48,7 @@ async def put_object(services: Services, request: S3Request) -> web.StreamRespon
 async def get_object(services: Services, request: S3Request) -> web.StreamResponse:
     """The bytes of an object, or a range of them; verified before they leave."""
     version = await _find(services, request)
-    headers = _version_headers(version)
+    headers = _version_headers(request, version)
     if _is_not_modified(services, request, version):
         return _not_modified(headers)
     span = _span(request, version)
@@ -65,7 +66,7 @@ async def get_object(services: Services, request: S3Request) -> web.StreamRespon
 async def head_object(services: Services, request: S3Request) -> web.StreamResponse:
     """What a GET would say, without the bytes."""
     version = await _find(services, request)
-    headers = _version_headers(version)
+    headers = _version_headers(request, version)
     if _is_not_modified(services, request, version):
         return _not_modified(headers)
     span = _span(request, version)
@@ -122,11 +123,13 @@ async def _find(services: Services, request: S3Request) -> VersionRow:
     return version
 
 
-def _version_headers(version: VersionRow) -> dict[str, str]:
+def _version_headers(request: S3Request, version: VersionRow) -> dict[str, str]:
     headers = ObjectMetadata.from_record(version.metadata).response_headers()
     headers["ETag"] = quote_etag(etag_text(version))
     headers["Last-Modified"] = http_date(version.modified_us)
     headers["Accept-Ranges"] = "bytes"
+    if version.part_count and request.query.get("partNumber"):
+        headers["x-amz-mp-parts-count"] = str(version.part_count)
     headers[CID_HEADER] = cid_text(version.root)
     # Stored pages and scripts must not run as if they were the gateway's.
     headers["X-Content-Type-Options"] = "nosniff"
@@ -155,7 +158,13 @@ def _not_modified(headers: dict[str, str]) -> web.StreamResponse:
 
 
 def _span(request: S3Request, version: VersionRow) -> ByteSpan | None:
+    """The span that a Range or a part number asks for; None for the whole object."""
     wanted = request.headers.get("range")
+    number = request.query.get("partNumber")
+    if number is not None:
+        if wanted is not None:
+            raise S3Error(ErrorCode.InvalidRequest, "Cannot specify both Range and partNumber.")
+        return part_span(parse_part_number(number), version.part_sizes, version.size)
     if wanted is None:
         return None
     modified = version.modified_us // MICROSECONDS

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.part_list import RequestedPart, match_parts, parse_part_number
+from gateway.s3.part_list import RequestedPart, match_parts, parse_part_number, part_span
+from gateway.s3.ranges import ByteSpan
 from gateway.s3.upload_listing import PartEntry
 
 CRC = ("ChecksumCRC32", "AAAAAA==")
@@ -81,3 +82,19 @@ def test_part_numbers_are_1_to_10000(text: str) -> None:
     with pytest.raises(S3Error) as caught:
         parse_part_number(text)
     assert caught.value.code is ErrorCode.InvalidArgument
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(1, ByteSpan(0, 5)), (2, ByteSpan(5, 10)), (3, ByteSpan(10, 12)), (4, None)],
+)
+def test_a_part_lies_behind_those_before_it(number: int, expected: ByteSpan | None) -> None:
+    """Four parts, the last one empty: it has no byte to name."""
+    assert part_span(number, ((5, 2), (2, 1), (0, 1)), 12) == expected
+
+
+def test_an_object_put_in_one_piece_is_its_only_part() -> None:
+    assert part_span(1, (), 7) == ByteSpan(0, 7)
+    with pytest.raises(S3Error) as refused:
+        part_span(2, (), 7)
+    assert refused.value.code is ErrorCode.InvalidPartNumber
