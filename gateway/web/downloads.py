@@ -51,7 +51,11 @@ class Downloads:
 
 
 class Download:
-    """One span on its way out. Reading raises one of DAMAGE; a client that stalls, TimeoutError."""
+    """One span on its way out. Reading raises one of DAMAGE, or what the disk raises.
+
+    What `send_rest` raises has cut the connection already: the status is spent, and a cut is the
+    only truth left to tell. A client that stalls raises TimeoutError.
+    """
 
     def __init__(self, downloads: Downloads, reader: FileReader, span: ByteSpan) -> None:
         self._downloads = downloads
@@ -86,6 +90,10 @@ class Download:
                 await self._send_ahead(stream, first, buffers)
             else:
                 await self._send_in_turn(stream, first)
+        except BaseException:
+            # What waits in the transport lies in these buffers: it must not be sent any more.
+            cut(request)
+            raise
         finally:
             for buffer in buffers:
                 self._downloads.give(buffer)
@@ -131,5 +139,9 @@ def cut(request: web.BaseRequest) -> None:
 
 
 async def _write(stream: web.StreamResponse, piece: memoryview) -> None:
+    request = stream._req
+    assert request is not None
     async with asyncio.timeout(SEND_SECONDS_MAX):
         await stream.write(piece)
+        # aiohttp waits for large writes only; the buffer of a small one is lent on just as soon.
+        await request.writer.drain()

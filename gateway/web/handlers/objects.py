@@ -22,7 +22,7 @@ from gateway.s3.metadata import (
 from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
-from gateway.web.downloads import DAMAGE, cut
+from gateway.web.downloads import DAMAGE
 from gateway.web.requests import S3Request
 from gateway.web.responses import add_common_headers, empty_response
 from gateway.web.services import Services
@@ -196,12 +196,10 @@ async def _send(
     await stream.prepare(request.http)
     try:
         await download.send_rest(stream, first)
-    except DAMAGE as error:
-        # The status is spent: a cut connection is the only truth left to tell.
+    except (TimeoutError, ConnectionError) as error:
+        log.info("download cut", request_id=request.request_id, reason=type(error).__name__)
+    except Exception as error:
         _report(request, version, error)
-        cut(request.http)
-    except TimeoutError:
-        cut(request.http)
     else:
         await stream.write_eof()
     return stream
