@@ -17,17 +17,19 @@ from urllib.parse import unquote, urlsplit
 import typer
 from rich.console import Console
 
+from benchmarks.compare import compare, pair_endpoints, regressions
 from benchmarks.generator import Generators
 from benchmarks.machine import describe
 from benchmarks.peers import KINDS, PeerError, make_server
 from benchmarks.plan import Case
 from benchmarks.process_tree import ProcessTree
-from benchmarks.results import FORMAT, Record, gather
+from benchmarks.report import html_report
+from benchmarks.results import FORMAT, Record, ResultsError, gather, read
 from benchmarks.runner import Endpoint, Runner, Settings, default_processes
 from benchmarks.s3_requests import Target
-from benchmarks.scenarios import SCENARIOS, Wishes
+from benchmarks.scenarios import PART_ORDERS, RANGE_ORDERS, SCENARIOS, Wishes
 from benchmarks.scenarios import quick as quick_case
-from benchmarks.show import Progress, print_results
+from benchmarks.show import Progress, comparison_table, print_results
 from benchmarks.units import parse_size
 
 cli = typer.Typer(
@@ -118,11 +120,10 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write JSON lines.")
     ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report.")] = None,
 ) -> None:
     """Measure endpoints side by side."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
+    console = _console()
     try:
         wishes = Wishes(
             sizes=_sizes(size),
@@ -141,6 +142,9 @@ def run(
         for name in chosen:
             if name not in SCENARIOS:
                 raise ValueError(f"no scenario {name!r}: choose from {', '.join(SCENARIOS)}")
+        for name in wishes.orders:
+            if name not in (*PART_ORDERS, *RANGE_ORDERS):
+                raise ValueError(f"no order {name!r}: ascending, shuffled, random or sequential")
         if payload not in ("unsigned", "signed"):
             raise ValueError("--payload is unsigned or signed")
     except ValueError as error:
@@ -203,7 +207,49 @@ def run(
         runner.clean_up()
     results = gather(records)
     print_results(console, results)
+    if html:
+        html.write_text(html_report(results))
+        console.print(f"report: {html}", highlight=False)
     if any(line.errors for line in results.lines) or results.skipped:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def report(
+    results: Annotated[Path, typer.Argument(metavar="A.json", exists=True, dir_okay=False)],
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report.")] = None,
+) -> None:
+    """Show results again: tables, and a report in HTML."""
+    with _errors():
+        found = read(results)
+    print_results(_console(), found)
+    if html:
+        html.write_text(html_report(found))
+
+
+@cli.command("compare")
+def compare_(
+    before: Annotated[Path, typer.Argument(metavar="A.json", exists=True, dir_okay=False)],
+    after: Annotated[Path, typer.Argument(metavar="B.json", exists=True, dir_okay=False)],
+    pair: Annotated[
+        Lists, typer.Option(metavar="A=B", help="Endpoint of A and the one of B to compare.")
+    ] = None,
+    worse: Annotated[
+        float, typer.Option(help="Exit with 1 when a figure is clearly worse by this share.")
+    ] = 0.1,
+) -> None:
+    """Compare two runs; a difference counts when the rounds of the two do not overlap."""
+    with _errors():
+        first, second = read(before), read(after)
+    pairs = dict(_pair(text) for text in pair) if pair else pair_endpoints(first, second)
+    changes = list(compare(first, second, pairs))
+    if not changes:
+        raise typer.BadParameter("the two runs have no case on the same endpoint; see --pair")
+    console = _console()
+    console.print(comparison_table(changes, worse))
+    bad = regressions(changes, worse)
+    console.print(f"{len(bad)} figures clearly worse by more than {worse:.0%}", highlight=False)
+    if bad:
         raise typer.Exit(1)
 
 
@@ -305,6 +351,20 @@ def _remote(
     )
     tree = ProcessTree(int(pids[label])) if label in pids else None
     return Endpoint(label, remote=target, remote_tree=tree)
+
+
+def _console() -> Console:
+    console = Console()
+    # In a file or a pipe there is no reason to break lines.
+    return console if console.is_terminal else Console(width=170)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except ResultsError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @contextmanager

@@ -29,11 +29,12 @@ class Figure:
     median: float
     least: float
     most: float
+    rounds: int = 1
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Figure | None:
         known = [value for value in values if value is not None]
-        return cls(*spread(known)) if known else None
+        return cls(*spread(known), len(known)) if known else None
 
 
 @dataclass
@@ -113,6 +114,7 @@ def gather(records: Iterable[Record]) -> Results:
     lines: dict[tuple[str, str], Line] = {}
     limits: dict[str, dict[str, list[float]]] = {}
     skipped: list[Record] = []
+    endpoints: list[Record] = []
     for record in records:
         kind = record.get("kind")
         if kind == "run":
@@ -131,13 +133,15 @@ def gather(records: Iterable[Record]) -> Results:
                     [],
                 )
             lines[identity].rounds.append(record)
+        elif kind == "endpoint":
+            endpoints.append(record)
         elif kind == "skipped":
             skipped.append(record)
     figures = {
         case: {name: figure for name, values in named.items() if (figure := Figure.of(values))}
         for case, named in limits.items()
     }
-    return Results(run, list(lines.values()), figures, skipped)
+    return Results(run | {"endpoints": endpoints}, list(lines.values()), figures, skipped)
 
 
 def read(path: Path) -> Results:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from benchmarks.plan import Case
 from benchmarks.units import GIB, KIB, MIB
@@ -98,23 +99,24 @@ def _reupload(wishes: Wishes) -> Iterator[Case]:
         )
 
 
+PART_ORDERS = ("ascending", "shuffled")
+RANGE_ORDERS = ("random", "sequential")
+
+
 def _multipart(wishes: Wishes) -> Iterator[Case]:
-    size = wishes.sizes[0] if wishes.sizes else GIB
-    asked = wishes.parts or wishes.concurrency or wishes.orders
-    if asked:
-        sweep = [
-            (part, connections, order)
-            for part in wishes.parts or (8 * MIB,)
-            for connections in wishes.concurrency or (8,)
-            for order in wishes.orders or ("ascending",)
-        ]
+    orders = [order for order in wishes.orders if order in PART_ORDERS]
+    sweep: Iterable[tuple[int, int, str]]
+    if wishes.parts or wishes.concurrency or orders:
+        sweep = product(
+            wishes.parts or (8 * MIB,), wishes.concurrency or (8,), orders or ("ascending",)
+        )
     else:
         sweep = [
             *((part, 8, "ascending") for part in (5 * MIB, 8 * MIB, 16 * MIB, 64 * MIB)),
             (8 * MIB, 8, "shuffled"),
             *((8 * MIB, connections, "ascending") for connections in (1, 4, 16)),
         ]
-    for part, connections, order in sweep:
+    for size, (part, connections, order) in product(wishes.sizes or (GIB,), sweep):
         yield Case(
             "multipart",
             "multipart",
@@ -168,29 +170,26 @@ def _get_cold(wishes: Wishes) -> Iterator[Case]:
 
 
 def _range(wishes: Wishes) -> Iterator[Case]:
-    size = wishes.sizes[0] if wishes.sizes else GIB
-    asked = wishes.ranges or wishes.concurrency or wishes.orders
-    if asked:
-        sweep = [
-            (length, connections, order)
-            for length in wishes.ranges or (MIB,)
-            for connections in wishes.concurrency or (8,)
-            for order in wishes.orders or ("random",)
-        ]
+    orders = [order for order in wishes.orders if order in RANGE_ORDERS]
+    sweep: Iterable[tuple[int, int, str]]
+    if wishes.ranges or wishes.concurrency or orders:
+        sweep = product(wishes.ranges or (MIB,), wishes.concurrency or (8,), orders or ("random",))
     else:
         sweep = [
             *((length, 8, "random") for length in (4 * KIB, 64 * KIB, MIB, 8 * MIB)),
             (MIB, 1, "random"),
             *((length, 1, "sequential") for length in (MIB, 8 * MIB)),
         ]
-    for length, connections, order in sweep:
+    for size, (length, connections, order) in product(wishes.sizes or (GIB,), sweep):
+        if length > size:
+            continue
         yield Case(
             "range",
             "range",
             connections,
             {"size": size, "range": length, "order": order, "c": connections},
             reads=((size, 1),),
-            reads_count=1,
+            reads_count=_read_count(wishes, size) if size < GIB else 1,
             rate=wishes.rate,
             limits=GET_LIMITS,
         )

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.compare import Change
 from benchmarks.plan import Case
 from benchmarks.results import Figure, Line, Record, Results
 from benchmarks.units import MIB, number_text
@@ -124,6 +125,38 @@ def scenario_table(results: Results, scenario: str) -> Table:
             if line.case == case:
                 _rows(table, line)
         table.add_section()
+    return table
+
+
+def comparison_table(changes: list[Change], worse: float) -> Table:
+    """What changed between two runs; noise is dim."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("case", "endpoint", "figure"):
+        table.add_column(name, no_wrap=True)
+    for name in ("before", "spread", "after", "spread", "ratio"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for change in changes:
+        by = change.worse_by()
+        verdict, style = "", "dim"
+        if change.clear and abs(by) > worse:
+            verdict, style = ("worse", "red") if by > 0 else ("better", "green")
+        name = f"{change.operation} {change.figure}".strip()
+        scale = MIB if change.figure == "peak bytes" else 1
+        figures = []
+        for figure in (change.before, change.after):
+            scaled = Figure(figure.median / scale, figure.least / scale, figure.most / scale)
+            figures += [number_text(scaled.median), _spread(scaled)]
+        name = name.replace("peak bytes", "peak MiB")
+        table.add_row(
+            change.case,
+            change.endpoint,
+            name,
+            *figures,
+            f"{change.ratio:.2f}",
+            verdict,
+            style=style,
+        )
     return table
 
 

@@ -50,6 +50,7 @@ def summarize(observed: Sequence[Observed]) -> dict[str, Any]:
             "requests": count,
             "errors": errors,
             "bytes": payload,
+            "waited": sum(one.waited for one in observed),
             "seconds": seconds,
             "mib_per_second": payload / MIB / seconds,
             "requests_per_second": count / seconds,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 
@@ -93,7 +94,7 @@ class Dispatcher:
         except _DAMAGE as error:
             log.error("damaged block", request_id=request_id, error=str(error))
             response = self._refuse(request, S3Error(ErrorCode.InternalError), request_id)
-        except OSError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             response = self._refuse(request, _storage_error(error, request_id), request_id)
         except asyncio.CancelledError:
             raise
@@ -213,8 +214,13 @@ def _looks_like_configuration(request: S3Request) -> bool:
     return kind in ("application/xml", "text/xml")
 
 
-def _storage_error(error: OSError, request_id: str) -> S3Error:
+def _storage_error(error: OSError | sqlite3.OperationalError, request_id: str) -> S3Error:
     log.error("storage failed", request_id=request_id, error=repr(error))
-    if error.errno in _NO_ROOM:
+    full = (
+        error.errno in _NO_ROOM
+        if isinstance(error, OSError)
+        else error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+    )
+    if full:
         return S3Error(ErrorCode.InsufficientStorage)
     return S3Error(ErrorCode.ServiceUnavailable, headers={"Retry-After": "5"})

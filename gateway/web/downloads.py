@@ -80,8 +80,7 @@ class Download:
         request = stream._req
         assert request is not None
         assert request.transport is not None
-        # A buffer is read into again as soon as its write has returned: nothing of it may linger.
-        request.transport.set_write_buffer_limits(high=0)
+        _hold_nothing_back(request.transport)
         buffers = [
             buffer for buffer in (self._downloads.try_take(), self._downloads.try_take()) if buffer
         ]
@@ -136,6 +135,13 @@ def cut(request: web.BaseRequest) -> None:
     """Drop the connection: the client sees that the answer is not whole."""
     if request.transport is not None:
         request.transport.abort()
+
+
+def _hold_nothing_back(transport: asyncio.Transport) -> None:
+    """Have a write return when all of it is gone: its buffer is read into again at once."""
+    # A plain transport pauses its writer above the limit, one with TLS at the limit.
+    is_tls = transport.get_extra_info("ssl_object") is not None
+    transport.set_write_buffer_limits(high=1 if is_tls else 0, low=0)
 
 
 async def _write(stream: web.StreamResponse, piece: memoryview) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import md5
 from time import monotonic
@@ -113,6 +113,11 @@ class Register:
             writes = list(self.writes)
         newest = max(w.start for w in writes if w.acknowledged and (w.stop or 0.0) <= at)
         return [w.content for w in writes if w.stop is None or w.stop >= newest]
+
+    def snapshot(self) -> Register:
+        """The register as it is now; writes that go on no longer change it."""
+        with self._lock:
+            return Register([replace(write) for write in self.writes])
 
     def settle(self, shown: Content | None) -> None:
         """A check has seen this while nothing else went on: it is what the register holds."""
