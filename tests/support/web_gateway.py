@@ -38,12 +38,10 @@ class WebGateway:
         """Run something in the gateway's loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
-    def raw(self, request: bytes, *, end: bool = False) -> bytes:
+    def raw(self, request: bytes) -> bytes:
         """Everything that comes back for these bytes, until the gateway closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
             connection.sendall(request)
-            if end:
-                connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: _receive(connection), b""))
 
     def head(self, method: str, path: str, *lines: str) -> bytes:
@@ -73,7 +71,7 @@ def _receive(connection: socket.socket) -> bytes:
 
 def statuses(answer: bytes) -> list[int]:
     """The statuses of all answers in what came back."""
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", answer)]
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d+) ", answer)]
 
 
 @contextmanager
