@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 UV ?= uv
 ARGS ?=
 
-.PHONY: help run test long clients lint types lock clean
+.PHONY: help run test long clients lint types bench-quick lock clean
 
 help:
 	@echo "make run      install into $(VENV) and serve ./data on 127.0.0.1:3000 (ARGS='--workers 2')"
 	@echo "make test     install what tests need and run them"
 	@echo "make long     the tests that take minutes or gigabytes"
 	@echo "make clients  the tests that drive rclone, aws, boto3 and the JavaScript SDK"
+	@echo "make bench-quick  every benchmark, tiny: proves that the harness works"
 	@echo "make lint     ruff"
 	@echo "make types    mypy --strict"
 	@echo "make lock     resolve the requirements anew (needs uv)"
@@ -35,6 +36,9 @@ lint: $(VENV)/.installed-tests
 
 types: $(VENV)/.installed-tests
 	$(BIN)/mypy
+
+bench-quick: $(VENV)/.installed
+	$(BIN)/dsn-gateway bench run --quick --verify --peer dsn,sendfile $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
