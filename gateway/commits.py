@@ -289,7 +289,7 @@ class _Staged:
 
     def add_record(self, record: Record) -> Place:
         """Lay out a record; where it will be."""
-        block = encode_record(record, self._durable_end)
+        block = encode_record(record, self._durable_end, self._segment)
         cid = RECORD_CID_PREFIX + digest_of(block)
         return self._append(section_prefix(cid, len(block)) + block)
 

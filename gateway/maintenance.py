@@ -276,7 +276,7 @@ def _check_record(store: SegmentStore, version: VersionRow, bucket: str) -> None
     digest, block = read_block(store.files, Place(version.log, version.log_offset))
     if digest_of(block) != digest:
         raise BlockMismatchError(digest)
-    decoded = decode_record(block)
+    decoded = decode_record(block, version.log)
     record = decoded[0] if decoded is not None else None
     if not isinstance(record, ObjectRecord):
         raise InvalidRecordError("the catalog names a record that is no object's")

@@ -18,11 +18,10 @@ import structlog
 from dsn.blockstore.segments.files import SegmentKind, encode_segment_header, kind_of
 from dsn.blockstore.segments.scan import Rot, SegmentScan, header_bytes
 from dsn.blockstore.segments.store import SegmentStore
-from dsn.errors import InvalidSegmentError
 from dsn.place import Place
-from gateway.catalog.apply import apply_record, drop_stray_parts, set_applied
+from gateway.catalog.apply import apply_record, drop_stray_parts, note_unread, set_applied
 from gateway.catalog.database import transaction
-from gateway.catalog.queries import applied_segments, part_segments
+from gateway.catalog.queries import all_was_read, applied_segments, part_segments
 from gateway.catalog.records import Record, decode_record
 
 log = structlog.get_logger()
@@ -71,9 +70,9 @@ def recover(
             )
     with transaction(connection):
         drop_stray_parts(connection)
-    if not recovered.rot:
+    if all_was_read(connection):
         recovered.removed = _remove_orphans(store, connection, files)
-    _complete_index(store, connection, progress)
+    _complete_index(store, connection, files, progress)
     if not began_before:
         _mark_complete(connection)
     if recovered.records or recovered.removed:
@@ -96,36 +95,58 @@ def _apply_tail(
         # Torn before its first sync: nothing in it was ever acknowledged.
         store.files.remove(segment)
         return
-    scan = SegmentScan(store.files, segment, start=applied)
+    header = header_bytes(segment)
+    # Records say which log they belong to: they are read behind a damaged header, too.
+    scan = SegmentScan(store.files, segment, start=max(applied, header))
     records = _records(scan)
     if tear is not None:
         records = takewhile(lambda found: found[1].offset < tear, records)
-    try:
-        while batch := list(islice(records, _BATCH_RECORDS)):
-            with transaction(connection):
-                for record, place, _ in batch:
-                    apply_record(connection, record, place)
-                set_applied(connection, segment, scan.end if tear is None else min(scan.end, tear))
-            recovered.records += len(batch)
-    except InvalidSegmentError as error:
-        if scan.file_bytes <= header_bytes(segment):
+    while batch := list(islice(records, _BATCH_RECORDS)):
+        with transaction(connection):
+            for record, place, _ in batch:
+                apply_record(connection, record, place)
+            set_applied(connection, segment, scan.end if tear is None else min(scan.end, tear))
+        recovered.records += len(batch)
+    stop = scan.end if tear is None else tear
+    damages = [rot for rot in scan.rot if rot.start < stop]
+    if applied == 0 and not _has_header(store, segment):
+        damages.insert(0, Rot(segment, 0, header))
+    if stop <= header:
+        if may_be_torn or not _holds_anything(store, segment):
             store.files.remove(segment)
             return
-        log.error("damaged log header", error=str(error))
-        recovered.rot.append(Rot(segment, 0, scan.file_bytes))
-        return
-    stop = scan.end if tear is None else tear
-    for rot in scan.rot:
-        if rot.start < stop:
-            log.error("damaged log segment", segment=f"{segment:016x}", offset=rot.start)
-            recovered.rot.append(rot)
-    if stop <= header_bytes(segment):
-        store.files.remove(segment)
-        return
+        # Nothing can be read of it; it stays for whoever can.
+        stop = scan.file_bytes
+        damages = [Rot(segment, 0, stop)]
+    for rot in damages:
+        log.error("damaged log segment", segment=f"{segment:016x}", offset=rot.start)
+    recovered.rot += damages
     with transaction(connection):
         set_applied(connection, segment, stop)
+        for rot in damages:
+            note_unread(connection, *rot)
+        if stop < scan.file_bytes and not may_be_torn:
+            # A tear or rot, nobody can tell: for the files that it may have named it is rot.
+            note_unread(connection, segment, stop, scan.file_bytes)
     if stop < scan.file_bytes:
-        _cut(store, segment, stop, scan.file_bytes)
+        log.info("torn tail cut", segment=f"{segment:016x}", bytes=scan.file_bytes - stop)
+        store.files.cut(segment, stop)
+
+
+def _has_header(store: SegmentStore, segment: int) -> bool:
+    with store.files.reading(segment) as fd:
+        return os.pread(fd, header_bytes(segment), 0) == encode_segment_header(segment)
+
+
+def _holds_anything(store: SegmentStore, segment: int) -> bool:
+    """Whether there is a byte other than zero behind the header."""
+    with store.files.reading(segment) as fd:
+        at = header_bytes(segment)
+        while found := os.pread(fd, 1 << 20, at):
+            if any(found):
+                return True
+            at += len(found)
+    return False
 
 
 def _first_tear(store: SegmentStore, segment: int, applied: int) -> int | None:
@@ -135,13 +156,8 @@ def _first_tear(store: SegmentStore, segment: int, applied: int) -> int | None:
     what its records point at may lie in a hole before them. Damage below what was durable when a
     record was written is no tear but rot.
     """
-    if applied == 0:
-        with store.files.reading(segment) as fd:
-            start = os.pread(fd, header_bytes(segment), 0)
-        torn_header = start != encode_segment_header(segment)
-        applied = header_bytes(segment)
-    else:
-        torn_header = False
+    torn_header = applied == 0 and not _has_header(store, segment)
+    applied = max(applied, header_bytes(segment))
     scan = SegmentScan(store.files, segment, start=applied)
     durable_end = max((end for *_, end in _records(scan)), default=0)
     if torn_header:
@@ -153,19 +169,9 @@ def _records(scan: SegmentScan) -> Iterator[tuple[Record, Place, int]]:
     """The records of a log, each with its place and the log's durable end when it was written."""
     for head, block in scan.sections():
         if head.is_record:
-            decoded = decode_record(block)
+            decoded = decode_record(block, scan.segment)
             if decoded is not None:
                 yield decoded[0], Place(scan.segment, head.offset), decoded[1]
-
-
-def _cut(store: SegmentStore, segment: int, stop: int, file_bytes: int) -> None:
-    log.info("torn tail cut", segment=f"{segment:016x}", bytes=file_bytes - stop)
-    fd = os.open(store.files.path(segment), os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.ftruncate(fd, stop)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _remove_orphans(
@@ -194,13 +200,17 @@ def _mark_complete(connection: sqlite3.Connection) -> None:
 
 
 def _complete_index(
-    store: SegmentStore, connection: sqlite3.Connection, progress: Progress | None
+    store: SegmentStore,
+    connection: sqlite3.Connection,
+    files: dict[int, int],
+    progress: Progress | None,
 ) -> None:
     marks = store.index.marks()
     lacking = []
     for segment, applied in applied_segments(connection).items():
         stop = applied if kind_of(segment) is SegmentKind.LOG else None
-        if segment not in marks or (stop is not None and marks[segment] < stop):
+        indexed = marks.get(segment, 0)
+        if indexed == 0 or indexed < (files.get(segment, 0) if stop is None else stop):
             lacking.append((segment, stop))
     for done, (segment, stop) in enumerate(lacking):
         if progress is not None:

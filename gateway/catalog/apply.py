@@ -82,6 +82,14 @@ def set_applied(connection: sqlite3.Connection, log: int, stop: int) -> None:
     )
 
 
+def note_unread(connection: sqlite3.Connection, log: int, start: int, stop: int) -> None:
+    """Note a stretch of a log whose records are lost."""
+    connection.execute(
+        "INSERT INTO unread (log, start, stop) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (log, start, stop),
+    )
+
+
 def _apply_object(connection: sqlite3.Connection, record: ObjectRecord, place: Place) -> list[int]:
     bucket = bucket_id(connection, record.account, record.bucket, record.sequence)
     connection.execute(

@@ -234,6 +234,11 @@ def applied_segments(connection: sqlite3.Connection) -> dict[int, int]:
     return dict(connection.execute("SELECT id, applied FROM segments"))
 
 
+def all_was_read(connection: sqlite3.Connection) -> bool:
+    """Whether no record of any log has been lost to damage, as far as recovery saw."""
+    return connection.execute("SELECT 1 FROM unread LIMIT 1").fetchone() is None
+
+
 def part_segments(connection: sqlite3.Connection) -> set[int]:
     """The segments of the parts of open uploads."""
     return {row[0] for row in connection.execute("SELECT segment FROM parts")}

@@ -13,7 +13,6 @@ from typing import Any
 
 from libipld import decode_dag_cbor, encode_dag_cbor
 
-from dsn.blockstore.segments.files import is_descriptor
 from dsn.errors import InvalidRecordError
 
 RECORD_FORMAT = 1
@@ -131,16 +130,21 @@ _SHORT = {
 }  # fmt: skip
 _LONG = {short: name for name, short in _SHORT.items()}
 assert len(_LONG) == len(_SHORT)
-assert not _LONG.keys() & {"f", "t", "w"}, "format, type and durable end have names of their own"
+assert not _LONG.keys() & {"f", "i", "t", "w"}, "format, log, type and durable end"
 
 
-def encode_record(record: Record, durable_end: int) -> bytes:
-    """The record as a block.
+def encode_record(record: Record, durable_end: int, log: int) -> bytes:
+    """The record as a block of the log segment with this id.
 
     `durable_end` is up to where its log was durable when it was written: damage below is rot,
     damage at or above it may be an unsynced group that was torn.
     """
-    fields: dict[str, Any] = {"f": RECORD_FORMAT, "t": _NAMES[type(record)], "w": durable_end}
+    fields: dict[str, Any] = {
+        "f": RECORD_FORMAT,
+        "i": log,
+        "t": _NAMES[type(record)],
+        "w": durable_end,
+    }
     for name in record.__dataclass_fields__:
         value = getattr(record, name)
         if value is None or value == () or value == {}:
@@ -149,17 +153,20 @@ def encode_record(record: Record, durable_end: int) -> bytes:
     return encode_dag_cbor(fields)
 
 
-def decode_record(block: bytes) -> tuple[Record, int] | None:
-    """The record in a block and its `durable_end`; None for a segment's descriptor.
+def decode_record(block: bytes, log: int) -> tuple[Record, int] | None:
+    """The record in a block of a log, and its `durable_end`; None for what is no record of it.
 
-    Raises InvalidRecordError for anything that is neither.
+    That is a segment's descriptor, or bytes that look like a record although the gateway did not
+    write them there: behind damage a log is searched within the bytes of clients, too.
+    Raises InvalidRecordError for a record that this program does not understand.
     """
     try:
         fields = decode_dag_cbor(block)
-        if not isinstance(fields, dict):
-            raise InvalidRecordError("no map")
-        if is_descriptor(block):
-            return None
+    except ValueError:
+        return None
+    if not isinstance(fields, dict) or fields.pop("i", None) != log:
+        return None
+    try:
         if fields.pop("f") != RECORD_FORMAT:
             raise InvalidRecordError("unknown format")
         kind = _KINDS[fields.pop("t")]

@@ -78,6 +78,15 @@ CREATE TABLE segments (
     applied INTEGER NOT NULL
 );
 
+-- Stretches of logs that could not be read. What their records named is not known, so that no file
+-- is taken for an orphan any more.
+CREATE TABLE unread (
+    log INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    stop INTEGER NOT NULL,
+    PRIMARY KEY (log, start)
+) WITHOUT ROWID;
+
 -- The highest sequence number of all records applied, in one row: workers go on behind it.
 CREATE TABLE clock (
     id INTEGER PRIMARY KEY CHECK (id = 1),

@@ -26,7 +26,7 @@ def data_dir(tmp_path: Path) -> Path:
     path = tmp_path / "data"
     path.mkdir()
     with new_log(path) as log:
-        log.append([section("acknowledged", 0)])
+        log.append([section(log, "acknowledged", 0)])
         log.sync()
     recover_data_dir(path)
     return path
@@ -41,8 +41,9 @@ def new_log(data_dir: Path) -> Iterator[SegmentWriter]:
     store.close()
 
 
-def section(bucket: str, durable_end: int) -> bytes:
-    block = encode_record(BucketRecord(len(bucket), "main", bucket), durable_end)
+def section(log: SegmentWriter, bucket: str, durable_end: int) -> bytes:
+    record = BucketRecord(len(bucket), "main", bucket)
+    block = encode_record(record, durable_end, log.segment)
     return section_prefix(RECORD_CID_PREFIX + digest_of(block), len(block)) + block
 
 
@@ -92,7 +93,7 @@ def test_a_log_whose_header_never_reached_the_disk_is_forgotten(
     data_dir: Path, header: bytes
 ) -> None:
     with new_log(data_dir) as log:
-        log.append([section("unacknowledged", 0)])
+        log.append([section(log, "unacknowledged", 0)])
     overwrite(log, 0, header)
     if not header:
         path_of(log).write_bytes(b"")
@@ -105,11 +106,17 @@ def test_a_log_whose_header_never_reached_the_disk_is_forgotten(
 def test_nothing_behind_a_tear_in_the_last_group_is_applied(data_dir: Path) -> None:
     """Its pages reached the disk out of order: what the records point at may be in the hole."""
     with new_log(data_dir) as log:
-        log.append([section("first", 0)])
+        log.append([section(log, "first", 0)])
         log.sync()
         start = log.end
-        log.append([section("second", start), section("third", start), section("fourth", start)])
-    hole = start + len(section("second", start))
+        log.append(
+            [
+                section(log, "second", start),
+                section(log, "third", start),
+                section(log, "fourth", start),
+            ]
+        )
+    hole = start + len(section(log, "second", start))
     overwrite(log, hole + 10, bytes(20))
     assert recover_data_dir(data_dir).rot == []
     assert buckets(data_dir) == ["acknowledged", "first", "second"]
@@ -119,10 +126,10 @@ def test_nothing_behind_a_tear_in_the_last_group_is_applied(data_dir: Path) -> N
 
 def test_damage_before_what_was_synced_is_reported_and_kept(data_dir: Path) -> None:
     with new_log(data_dir) as log:
-        first = log.append([section("first", 0)])
-        log.append([section("second", 0)])
+        first = log.append([section(log, "first", 0)])
+        log.append([section(log, "second", 0)])
         log.sync()
-        log.append([section("third", log.end)])
+        log.append([section(log, "third", log.end)])
     overwrite(log, first + 10, bytes(20))
     assert [rot.start for rot in recover_data_dir(data_dir).rot] == [first]
     assert buckets(data_dir) == ["acknowledged", "second", "third"]
@@ -133,8 +140,8 @@ def test_the_first_power_cut_of_all_tears_too(tmp_path: Path) -> None:
     """The catalog had not one row, and lost none."""
     recover_data_dir(tmp_path)
     with new_log(tmp_path) as log:
-        log.append([section("first", 0), section("second", 0)])
-    hole = log.end - len(section("second", 0)) - len(section("first", 0))
+        log.append([section(log, "first", 0), section(log, "second", 0)])
+    hole = log.end - len(section(log, "second", 0)) - len(section(log, "first", 0))
     overwrite(log, hole + 10, bytes(20))
     assert recover_data_dir(tmp_path).rot == []
     assert buckets(tmp_path) == []
@@ -155,8 +162,8 @@ def test_an_empty_log_is_no_damage_even_to_a_rebuild(data_dir: Path) -> None:
 def test_a_rebuild_never_takes_damage_for_a_tear(data_dir: Path) -> None:
     """Every log was cut clean by the start after its crash, so what is damaged now has rotted."""
     with new_log(data_dir) as log:
-        first = log.append([section("first", 0)])
-        log.append([section("second", 0)])
+        first = log.append([section(log, "first", 0)])
+        log.append([section(log, "second", 0)])
         log.sync()
     recover_data_dir(data_dir)
     size = path_of(log).stat().st_size

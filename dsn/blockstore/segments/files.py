@@ -131,6 +131,19 @@ class SegmentFiles:
         """Make the name of the segment durable."""
         sync_directory(self.path(segment).parent)
 
+    def cut(self, segment: int, stop: int) -> None:
+        """Durably drop what lies behind `stop`; only where nobody writes to the segment.
+
+        Raises FileNotFoundError where the segment is missing.
+        """
+        fd = os.open(self.path(segment), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.fstat(fd).st_size > stop:
+                os.ftruncate(fd, stop)
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
     def exists(self, segment: int) -> bool:
         """Whether the segment has a file."""
         return self.path(segment).exists()
