@@ -14,6 +14,7 @@ from blake3 import blake3
 DIGEST_BYTES = 32
 CID_BYTES = 36
 CID_TEXT_CHARS = 59
+_OTHER_TEXT_CHARS_MAX = 2 + 8 * CID_BYTES
 
 NODE_CID_PREFIX = bytes.fromhex("01551f20")
 """CIDv1, raw, Auto Drive's blake3: every node of a file or folder."""
@@ -61,14 +62,32 @@ def cid_text(digest: bytes) -> str:
 def parse_cid(text: str) -> bytes:
     """The digest that a node's CID in base32 text names; InvalidCidError otherwise.
 
-    NODE_CID_ALIASES are accepted; upper case, padding and stray trailing bits are not.
+    NODE_CID_ALIASES are accepted, and any multibase besides the usual one (`z…`, `f…`, `u…`);
+    upper case, padding and stray trailing bits in the usual one are not.
     """
+    if text[:1] != "b":
+        return _parse_other_base(text)
     try:
         cid = b32decode(text[1:].upper() + "======")
     except ValueError:
         raise InvalidCidError(text) from None
     # Encoding it again refuses every second spelling: case, padding, unused bits that are set.
     if len(cid) != CID_BYTES or cid[:4] not in NODE_CID_ALIASES or _base32(cid) != text:
+        raise InvalidCidError(text)
+    return cid[4:]
+
+
+def _parse_other_base(text: str) -> bytes:
+    # A second spelling comes from people and other tools only: no need to load this beforehand.
+    from multiformats import multibase
+
+    if not text or len(text) > _OTHER_TEXT_CHARS_MAX:
+        raise InvalidCidError(text)
+    try:
+        cid = multibase.decode(text)
+    except (KeyError, ValueError):
+        raise InvalidCidError(text) from None
+    if len(cid) != CID_BYTES or cid[:4] not in NODE_CID_ALIASES:
         raise InvalidCidError(text)
     return cid[4:]
 
