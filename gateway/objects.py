@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,13 +14,24 @@ from dsn.layout import encode_layout
 from dsn.node import NO_OPTIONS, UploadOptions
 from gateway.buckets import Buckets
 from gateway.catalog.database import Database
-from gateway.catalog.queries import ListedRow, VersionRow, find_bucket, find_object, seek_objects
+from gateway.catalog.queries import (
+    ListedRow,
+    VersionRow,
+    find_bucket,
+    find_object,
+    find_sequence,
+    find_version,
+    seek_objects,
+)
 from gateway.catalog.records import ObjectRecord
 from gateway.commits import Change, Committer, Places, UnsettledCommitError, to_the_end
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest, IngestedFile
 from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
 from gateway.s3.listing import ListRequest, Page, list_page
+
+_KNOWN_MAX = 4096
+_KNOWN_LAYOUT_BYTES_MAX = 4096
 
 Metadata = Mapping[str, str]
 Checksum = tuple[str, str, str]
@@ -64,6 +76,7 @@ class Objects:
         self._committer = committer
         self._ingest = ingest
         self._buckets = buckets
+        self._versions = _KnownVersions()
 
     async def put(
         self,
@@ -129,7 +142,7 @@ class Objects:
     async def find(self, account: str, bucket: str, key: bytes) -> VersionRow | None:
         """What a key shows now, None for nothing; S3Error(NoSuchBucket)."""
         row = await self._buckets.get(account, bucket)
-        return await self._database.read(partial(find_object, bucket=row.id, key=key))
+        return await self._database.read(partial(self._versions.find, bucket=row.id, key=key))
 
     def reader(self, version: VersionRow) -> FileReader:
         """A reader of a version's bytes."""
@@ -146,6 +159,29 @@ class Objects:
             return list_page(seek, request)
 
         return await self._database.scan(page)
+
+
+class _KnownVersions:
+    """Versions read lately, by sequence number: they never change. One thread uses it."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, VersionRow] = OrderedDict()
+
+    def find(self, connection: sqlite3.Connection, bucket: int, key: bytes) -> VersionRow | None:
+        """What a key shows now; which version that is always comes from the catalog."""
+        sequence = find_sequence(connection, bucket, key)
+        if sequence is None:
+            return None
+        known = self._known.get(sequence)
+        if known is not None:
+            self._known.move_to_end(sequence)
+            return known
+        version = find_version(connection, sequence)
+        if version is not None and len(version.encoded_layout) <= _KNOWN_LAYOUT_BYTES_MAX:
+            self._known[sequence] = version
+            if len(self._known) > _KNOWN_MAX:
+                self._known.popitem(last=False)
+        return version
 
 
 def commit_condition(new: NewObject) -> Callable[[sqlite3.Connection], None] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +40,8 @@ class VersionRow:
     encoded_layout: bytes
     log: int
     log_offset: int
+    # What others make of the row, kept as long as the row itself is.
+    derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def modified_us(self) -> int:
@@ -120,6 +122,14 @@ def find_object(connection: sqlite3.Connection, bucket: int, key: bytes) -> Vers
         (bucket, key),
     ).fetchone()
     return _version(row) if row else None
+
+
+def find_sequence(connection: sqlite3.Connection, bucket: int, key: bytes) -> int | None:
+    """The sequence number of the version that a key shows now."""
+    row = connection.execute(
+        "SELECT sequence FROM objects WHERE bucket = ? AND key = ?", (bucket, key)
+    ).fetchone()
+    return int(row[0]) if row else None
 
 
 def find_version(connection: sqlite3.Connection, sequence: int) -> VersionRow | None:

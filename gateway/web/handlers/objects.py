@@ -124,12 +124,19 @@ async def _find(services: Services, request: S3Request) -> VersionRow:
 
 
 def _version_headers(request: S3Request, version: VersionRow) -> dict[str, str]:
+    headers: dict[str, str] | None = version.derived.get("headers")
+    if headers is None:
+        headers = version.derived["headers"] = _fixed_headers(version)
+    if version.part_count and request.query.get("partNumber"):
+        return {**headers, "x-amz-mp-parts-count": str(version.part_count)}
+    return headers.copy()
+
+
+def _fixed_headers(version: VersionRow) -> dict[str, str]:
     headers = ObjectMetadata.from_record(version.metadata).response_headers()
     headers["ETag"] = quote_etag(etag_text(version))
     headers["Last-Modified"] = http_date(version.modified_us)
     headers["Accept-Ranges"] = "bytes"
-    if version.part_count and request.query.get("partNumber"):
-        headers["x-amz-mp-parts-count"] = str(version.part_count)
     headers[CID_HEADER] = cid_text(version.root)
     # Stored pages and scripts must not run as if they were the gateway's.
     headers["X-Content-Type-Options"] = "nosniff"
