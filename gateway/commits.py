@@ -11,6 +11,7 @@ import asyncio
 import errno
 import sqlite3
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import structlog
 
 from dsn.blockstore.segments.files import SegmentKind
+from dsn.blockstore.segments.scan import header_bytes
 from dsn.blockstore.segments.store import SegmentStore
 from dsn.blockstore.segments.writing import Buffer, SegmentWriter
 from dsn.car import section_prefix
@@ -26,7 +28,7 @@ from dsn.layout import decode_layout
 from dsn.place import Place
 from gateway.catalog.apply import apply_record, set_applied
 from gateway.catalog.database import Database
-from gateway.catalog.queries import last_sequence
+from gateway.catalog.queries import applied_stop, last_sequence
 from gateway.catalog.records import ObjectRecord, PartRecord, Record, encode_record
 from gateway.catalog.sequence import SequenceClock
 
@@ -88,6 +90,8 @@ class Committer:
         self._clock = clock
         self._segment_bytes_max = segment_bytes_max
         self._log: SegmentWriter | None = None
+        # Every log of this process, which looks after them itself.
+        self._logs: set[int] = set()
         self._queue: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -168,6 +172,7 @@ class Committer:
         self, group: Sequence[_Waiting], connection: sqlite3.Connection
     ) -> list[Record | Exception]:
         """Write one group, in the database's thread, within its transaction."""
+        self._settle_interrupted(connection)
         writer = self._writer()
         self._group_start = writer.end
         self._group_records = []
@@ -190,11 +195,25 @@ class Committer:
             self._unneeded += apply_record(connection, record, place)
             outcomes.append(record)
         if staged.buffers:
+            self._database.writer_lock.begin(writer.segment)
             writer.append(staged.buffers)
             writer.sync()
             set_applied(connection, writer.segment, writer.end)
         self._fresh = staged.fresh
         return outcomes
+
+    def _settle_interrupted(self, connection: sqlite3.Connection) -> None:
+        """Cut off what a worker that died left in its log, before anything builds on its absence.
+
+        It was not acknowledged; the next start would apply it behind what is committed now.
+        """
+        interrupted = self._database.writer_lock.interrupted()
+        if interrupted is None or interrupted in self._logs:
+            return
+        stop = max(applied_stop(connection, interrupted), header_bytes(interrupted))
+        with suppress(FileNotFoundError):
+            self._store.files.cut(interrupted, stop)
+            log.info("log of a dead worker cut", segment=f"{interrupted:016x}", stop=stop)
 
     def _writer(self) -> SegmentWriter:
         self._unneeded = []
@@ -204,6 +223,7 @@ class Committer:
             self._log = None
         if self._log is None:
             self._log = self._store.new_writer(SegmentKind.LOG)
+            self._logs.add(self._log.segment)
         return self._log
 
     async def _publish(self) -> None:

@@ -73,7 +73,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 class WriterLock:
     """One writer at a time over all processes of a store, woken in turn.
 
-    SQLite's own lock makes waiting processes sleep and try again; this one queues them.
+    SQLite's own lock makes waiting processes sleep and try again; this one queues them. Its file
+    says which log the holder is writing to, so that the next one sees where a holder has died.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,6 +85,18 @@ class WriterLock:
 
     def __exit__(self, *_: object) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def begin(self, log: int) -> None:
+        """Note that from now on this log may be ahead of the catalog."""
+        os.pwrite(self._fd, log.to_bytes(8, "big"), 0)
+
+    def end(self) -> None:
+        """Note that the catalog has caught up."""
+        os.pwrite(self._fd, bytes(8), 0)
+
+    def interrupted(self) -> int | None:
+        """The log that somebody began to write to without coming to the end."""
+        return int.from_bytes(os.pread(self._fd, 8, 0), "big") or None
 
     def close(self) -> None:
         """Let go of the lock's file."""
@@ -139,10 +152,18 @@ class Database:
         connection, lock = self._writer._conn, self._lock
 
         def run() -> T:
-            with lock, transaction(connection):
-                return change(connection)
+            with lock:
+                with transaction(connection):
+                    done = change(connection)
+                lock.end()
+                return done
 
         return await _in_thread(self._writer, run)
+
+    @property
+    def writer_lock(self) -> WriterLock:
+        """The lock that a change runs under."""
+        return self._lock
 
     async def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the database, as far as readers allow."""

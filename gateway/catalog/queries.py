@@ -249,6 +249,12 @@ def all_was_read(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM unread LIMIT 1").fetchone() is None
 
 
+def applied_stop(connection: sqlite3.Connection, log: int) -> int:
+    """Up to where a log is applied; 0 for one never heard of."""
+    row = connection.execute("SELECT applied FROM segments WHERE id = ?", (log,)).fetchone()
+    return int(row[0]) if row else 0
+
+
 def part_segments(connection: sqlite3.Connection) -> set[int]:
     """The segments of the parts of open uploads."""
     return {row[0] for row in connection.execute("SELECT segment FROM parts")}

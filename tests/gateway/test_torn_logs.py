@@ -13,11 +13,13 @@ from dsn.blockstore.segments.files import SegmentKind
 from dsn.blockstore.segments.writing import SegmentWriter
 from dsn.car import section_prefix
 from dsn.cid import RECORD_CID_PREFIX, digest_of
+from gateway import commits
 from gateway.catalog.database import open_catalog
 from gateway.catalog.queries import applied_segments, list_buckets
 from gateway.catalog.records import BucketRecord, encode_record
 from gateway.data_dir import DataPaths, open_store, recover_data_dir
 from gateway.maintenance import verify
+from tests.support.parts import Parts, etag, target
 
 
 @pytest.fixture
@@ -174,3 +176,74 @@ def test_a_rebuild_never_takes_damage_for_a_tear(data_dir: Path) -> None:
     assert buckets(data_dir) == ["acknowledged", "second"]
     assert path_of(log).stat().st_size == size
     assert verify(data_dir).damages != []
+
+
+class DiedError(Exception):
+    """Stands for a worker's death: nothing of it runs any more."""
+
+
+@contextmanager
+def dying_in_commit(worker: Parts, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The next group of a worker is durable in its log, but does not get into the catalog."""
+
+    def die(*_: object) -> None:
+        raise DiedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commits, "set_applied", die)
+        patch.setattr(worker.committer, "_after_failure", lambda error: error)
+        patch.setattr(worker.ingest, "discard", die)
+        with pytest.raises(DiedError):
+            yield
+
+
+async def test_what_a_dead_worker_left_cannot_come_back_behind_later_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Complete was never answered; then a part was sent again, and its old bytes removed."""
+    old, new = bytes(100_000), b"1" * 100_000
+    dead = Parts(tmp_path, worker=0)
+    alive = Parts(tmp_path, worker=1, beside=dead)
+    async with dead, alive:
+        upload = await alive.create_upload("k")
+        await alive.put_part("k", upload, 1, old)
+        with dying_in_commit(dead, monkeypatch):
+            await dead.complete("k", upload, {1: etag(old)})
+        await alive.put_part("k", upload, 1, new)
+    recover_data_dir(tmp_path)
+    async with Parts(tmp_path) as parts:
+        assert await parts.get("k") is None
+        rows = await parts.uploads.parts(await parts.uploads.find(target("k", upload)))
+        assert [row.etag for row in rows] == [etag(new)]
+    check_clean(tmp_path)
+
+
+async def test_a_dead_workers_abort_does_not_void_later_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = Parts(tmp_path, worker=0)
+    alive = Parts(tmp_path, worker=1, beside=dead)
+    async with dead, alive:
+        upload = await alive.create_upload("k")
+        with dying_in_commit(dead, monkeypatch):
+            await dead.uploads.abort(await dead.uploads.find(target("k", upload)))
+        await alive.put_part("k", upload, 1, b"acknowledged")
+    recover_data_dir(tmp_path)
+    async with Parts(tmp_path) as parts:
+        assert (await parts.complete("k", upload, {1: etag(b"acknowledged")})).size == 12
+    check_clean(tmp_path)
+
+
+async def test_the_last_commit_of_a_dead_worker_may_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has built on its absence, and it is whole."""
+    dead = Parts(tmp_path, worker=0)
+    alive = Parts(tmp_path, worker=1, beside=dead)
+    async with dead, alive:
+        await alive.put("before", b"1")
+        with dying_in_commit(dead, monkeypatch):
+            await dead.buckets.create("main", "late")
+    recover_data_dir(tmp_path)
+    assert buckets(tmp_path) == ["bucket", "late"]
+    check_clean(tmp_path)
