@@ -80,12 +80,19 @@ class SlabPool:
     async def take(self) -> Slab:
         """A slab with nothing in it; S3Error(SlowDown) when none comes free in time."""
         await self._budget.take(SLAB_BYTES)
-        slab = self._spare.pop() if self._spare else Slab()
-        slab.filled = 0
-        return slab
+        return self._lend()
+
+    def try_take(self) -> Slab | None:
+        """A slab with nothing in it, if there is memory for one and nobody waits for it."""
+        return self._lend() if self._budget.try_take(SLAB_BYTES) else None
 
     def give(self, slab: Slab) -> None:
         """Hand a slab back; nobody may look at it any more."""
         if len(self._spare) < _SPARE_SLABS_MAX:
             self._spare.append(slab)
         self._budget.give(SLAB_BYTES)
+
+    def _lend(self) -> Slab:
+        slab = self._spare.pop() if self._spare else Slab()
+        slab.filled = 0
+        return slab

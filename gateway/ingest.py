@@ -367,52 +367,47 @@ class Ingest:
     ) -> bytes:
         """Pass slab after slab to the digests and to `store`; the bytes after the last full leaf.
 
-        The first slab arrives filled; it and every other one go back to the pool.
+        The first slab arrives filled. A second one, if there is memory for it, is received into
+        while the first is worked on; both go back to the pool.
         """
-        loop = asyncio.get_running_loop()
-        lanes = digests.lanes()
-        busy: tuple[Slab, list[asyncio.Future[None]]] | None = None
-        current: Slab | None = slab
+        slabs = [slab]
+        jobs: list[asyncio.Future[None]] = []
         try:
             while True:
-                assert current is not None
+                current = slabs[0]
                 tail = current.tail()
-                pieces = current.received()
-                if busy is not None:
-                    done, busy = busy, None
-                    spare: Slab | None = done[0]
-                    try:
-                        await _all(done[1])
-                    except BaseException:
-                        self._slabs.give(done[0])
-                        raise
-                else:
-                    spare = None
-                jobs = [loop.run_in_executor(self.threads, lane, pieces) for lane in lanes]
-                jobs.append(loop.run_in_executor(self.threads, store, current))
-                full = current.is_full
-                busy, current = (current, jobs), None
-                if not full:
-                    if spare is not None:
-                        self._slabs.give(spare)
-                    break
-                if spare is None:
-                    spare = await self._slabs.take()
-                current = spare
-                current.filled = 0
-                await _fill(body, current)
-            done, busy = busy, None
-            try:
-                await _all(done[1])
-            finally:
-                self._slabs.give(done[0])
-            return tail
+                jobs = self._start(current, digests, store)
+                if not current.is_full:
+                    await _all(jobs)
+                    jobs = []
+                    return tail
+                if len(slabs) == 1:
+                    spare = self._slabs.try_take()
+                    if spare is None:
+                        await _all(jobs)
+                        jobs = []
+                    else:
+                        slabs.append(spare)
+                slabs.reverse()
+                slabs[0].filled = 0
+                await _fill(body, slabs[0])
+                await _all(jobs)
+                jobs = []
         finally:
-            if busy is not None:
-                await asyncio.gather(*busy[1], return_exceptions=True)
-                self._slabs.give(busy[0])
-            if current is not None:
-                self._slabs.give(current)
+            # Whatever went wrong, nobody works on a slab that is handed back.
+            if jobs:
+                await asyncio.gather(*jobs, return_exceptions=True)
+            for used in slabs:
+                self._slabs.give(used)
+
+    def _start(
+        self, slab: Slab, digests: BodyDigests, store: Callable[[Slab], None]
+    ) -> list[asyncio.Future[None]]:
+        """Begin to work on a filled slab, in one thread for each lane and one to store it."""
+        loop = asyncio.get_running_loop()
+        pieces = slab.received()
+        jobs = [loop.run_in_executor(self.threads, lane, pieces) for lane in digests.lanes()]
+        return [*jobs, loop.run_in_executor(self.threads, store, slab)]
 
 
 def keep_leaves(leaves: LeafWriter) -> None:

@@ -7,7 +7,15 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.sigv4 import ChunkSigner, RequestHead, find_claim, parse_authorization, verify
+from gateway.s3.sigv4 import (
+    STREAMING_SIGNED,
+    STREAMING_SIGNED_TRAILER,
+    ChunkSigner,
+    RequestHead,
+    find_claim,
+    parse_authorization,
+    verify,
+)
 from gateway.web.requests import Identity
 
 # An unknown key costs what a wrong secret costs.
@@ -54,5 +62,7 @@ class Authenticator:
             raise
         if key is None:
             raise S3Error(ErrorCode.InvalidAccessKeyId)
-        signer = ChunkSigner.for_request(credentials, secret)
+        signer = None
+        if credentials.payload_hash in (STREAMING_SIGNED, STREAMING_SIGNED_TRAILER):
+            signer = ChunkSigner.for_request(credentials, secret)
         return Identity(key.account, credentials.payload_hash, signer)
