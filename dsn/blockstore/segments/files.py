@@ -6,6 +6,7 @@ that says which segment this is, so that a file copied to another name is notice
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -120,7 +121,9 @@ class SegmentFiles:
             self.path(segment), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode=0o600
         )
         try:
-            os.write(fd, encode_segment_header(segment))
+            header = encode_segment_header(segment)
+            if os.write(fd, header) < len(header):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             os.close(fd)
             self.path(segment).unlink(missing_ok=True)

@@ -22,10 +22,10 @@ _INDEX_BATCH = 16_384
 
 
 class SegmentStore:
-    """Blocks in append-only segments, found by digest. Thread-safe but for `put` and `flush`.
+    """Blocks in append-only segments, found by digest. Thread-safe.
 
     As a Blockstore: `put` appends to a log segment of its own, `flush` makes it durable and
-    findable. The gateway writes through `SegmentWriter`s and tells the index afterwards.
+    known to the index. The gateway writes through `SegmentWriter`s and tells the index afterwards.
     """
 
     def __init__(
@@ -43,7 +43,8 @@ class SegmentStore:
         self._random_bits = random_bits
         self._put_lock = threading.Lock()
         self._writer: SegmentWriter | None = None
-        self._unsynced: dict[bytes, int] = {}
+        # Put but not yet flushed: found here alone.
+        self._unsynced: dict[bytes, Place] = {}
 
     def new_writer(self, kind: SegmentKind) -> SegmentWriter:
         """The writer of a new segment."""
@@ -97,23 +98,28 @@ class SegmentStore:
 
     def get(self, digest: bytes) -> bytes:
         """The node with this digest, verified; BlockNotFoundError where there is none."""
-        place = self.lookup([digest])[0]
+        place = self._find(digest)
         if place is None:
             raise BlockNotFoundError(digest)
         return self.read(place, digest)
 
     def has(self, digest: bytes) -> bool:
         """Whether the store holds this node."""
-        return self.lookup([digest])[0] is not None
+        return self._find(digest) is not None
 
     def put(self, digest: bytes, block: bytes) -> None:
-        """Append a node, unless it is here already; durable and findable after `flush`."""
+        """Append a node, unless it is here already; durable after `flush`."""
         with self._put_lock:
-            if digest in self._unsynced or self.has(digest):
+            if self.has(digest):
                 return
             if self._writer is None:
                 self._writer = self.new_writer(SegmentKind.LOG)
-            self._unsynced[digest] = self._writer.append([node_section(digest, block)])
+            offset = self._writer.append([node_section(digest, block)])
+            self._unsynced[digest] = Place(self._writer.segment, offset)
+
+    def _find(self, digest: bytes) -> Place | None:
+        unsynced = self._unsynced.get(digest)
+        return unsynced or self.lookup([digest])[0]
 
     def flush(self) -> None:
         """Make every block put so far durable."""
@@ -123,7 +129,7 @@ class SegmentStore:
             self._writer.sync()
             segment = self._writer.segment
             self.index_blocks(
-                ((digest, segment, offset) for digest, offset in self._unsynced.items()),
+                ((digest, *place) for digest, place in self._unsynced.items()),
                 {segment: self._writer.end},
             )
             self._unsynced.clear()
