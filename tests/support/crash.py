@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -199,8 +200,8 @@ class Writer(threading.Thread):
             return self.rng.randrange(1, 4 * KIB)
         if pick < 0.86:
             return self.rng.randrange(4 * KIB, 300 * KIB)
-        if pick < 0.97:
-            return self.rng.randrange(300 * KIB, 5 * MIB)
+        if pick < 0.99:
+            return self.rng.randrange(300 * KIB, 3 * MIB)
         return self.rng.randrange(5 * MIB, BODY_BYTES_MAX)
 
     def piece(self, size: int) -> tuple[str, int]:
@@ -494,6 +495,7 @@ class CrashRun:
             raise
         finally:
             self.server.close()
+        shutil.rmtree(self.data_dir)
         print(f"\n{self.report()}")
 
     def report(self) -> str:
@@ -700,4 +702,5 @@ class CrashRun:
             capture_output=True,
             text=True,
             timeout=600,
+            cwd=Path(__file__).parents[2],
         )
