@@ -14,7 +14,7 @@ from dsn.blockstore.segments.files import SegmentKind
 from dsn.blockstore.segments.leaves import LeafWriter
 from dsn.blockstore.segments.store import SegmentStore
 from dsn.cid import DIGEST_BYTES
-from dsn.codec import leaf_payload
+from dsn.codec import LINK_BYTES, leaf_payload
 from dsn.dag_builder import checked_upload_options
 from dsn.layout import Layout, decode_layout
 from dsn.node import CHUNK_BYTES, UploadOptions
@@ -22,8 +22,8 @@ from dsn.place import Place
 from gateway.catalog.records import PartRecord
 from gateway.ingest import DagWriter, FileDraft, MemoryLeaves, single_draft
 
-# Up to here the leaves made at the borders go into the log with the record; a larger object gets a
-# segment for them.
+# Up to here the leaves made at the borders, and the link nodes, go into the log with the record; a
+# larger object gets a segment for them.
 _IN_MEMORY_BYTES_MAX = 4 << 20
 
 
@@ -90,7 +90,7 @@ def fits(part: PartRecord, start: int) -> bool:
 
 
 def assemble(
-    store: SegmentStore, parts: Sequence[PartRecord], name: str, options: UploadOptions
+    store: SegmentStore, parts: Sequence[PartRecord], name: str | None, options: UploadOptions
 ) -> Assembled:
     """The file that these parts make in this order, its nodes durable or in the draft. Blocking.
 
@@ -102,7 +102,7 @@ def assemble(
         joined = b"".join(bytes(piece) for reader in readers for piece in reader.payloads())
         return Assembled(single_draft(memoryview(joined), name, options), None)
     checked = checked_upload_options(options, _first_bytes(readers, 2))
-    in_memory = _bytes_to_cut(parts) <= _IN_MEMORY_BYTES_MAX
+    in_memory = _bytes_to_write(parts) <= _IN_MEMORY_BYTES_MAX
     sink = MemoryLeaves() if in_memory else LeafWriter(store, SegmentKind.BODY)
     leaves = sink if isinstance(sink, LeafWriter) else None
     try:
@@ -160,13 +160,13 @@ class _Border:
         return self._dag.finish()
 
 
-def _bytes_to_cut(parts: Sequence[PartRecord]) -> int:
-    """How many bytes of leaves the assembly will write."""
+def _bytes_to_write(parts: Sequence[PartRecord]) -> int:
+    """How many bytes of leaves and links the assembly will write, about."""
     start = total = 0
     for part in parts:
         total += part.head[1] + part.tail[1] if fits(part, start) else part.size
         start += part.size
-    return total
+    return total + start // CHUNK_BYTES * LINK_BYTES
 
 
 def _first_bytes(readers: Sequence[PartReader], count: int) -> bytes:

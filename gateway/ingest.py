@@ -161,7 +161,7 @@ class MemoryLeaves:
 class DagWriter:
     """Builds the DAG of a file of several chunks while its leaves go to a sink. Blocking."""
 
-    def __init__(self, sink: LeafSink, name: str, options: UploadOptions) -> None:
+    def __init__(self, sink: LeafSink, name: str | None, options: UploadOptions) -> None:
         """`options` are checked against the file's first bytes already."""
         self._sink = sink
         self._name = fitting_name(name)
@@ -279,7 +279,7 @@ class Ingest:
             taken.release()
 
     async def file(
-        self, body: Body, digests: BodyDigests, name: str, options: UploadOptions
+        self, body: Body, digests: BodyDigests, name: str | None, options: UploadOptions
     ) -> IngestedFile:
         """Take a body in as a file; raises what the body raises, having left nothing behind."""
         if body.length is not None and body.length <= CHUNK_BYTES:
@@ -334,7 +334,12 @@ class Ingest:
             raise
 
     async def _one_node(
-        self, body: Body, length: int, digests: BodyDigests, name: str, options: UploadOptions
+        self,
+        body: Body,
+        length: int,
+        digests: BodyDigests,
+        name: str | None,
+        options: UploadOptions,
     ) -> IngestedFile:
         await self._budget.take(length)
         try:
@@ -352,7 +357,7 @@ class Ingest:
         self,
         slab: Slab,
         digests: BodyDigests,
-        name: str,
+        name: str | None,
         options: UploadOptions,
     ) -> IngestedFile:
         def work() -> FileDraft:
@@ -433,15 +438,17 @@ class _Counted:
         self._store(slab)
 
 
-def fitting_name(name: str) -> str | None:
+def fitting_name(name: str | None) -> str | None:
     """The name for the root, or None where Auto Drive's format has no room for it.
 
     The network refuses such names; S3 does not. https://github.com/autonomys/auto-sdk
     """
+    if name is None:
+        return None
     return name if len(name.encode("utf-16-le", "surrogatepass")) <= 2 * 255 else None
 
 
-def single_draft(payload: memoryview, name: str, options: UploadOptions) -> FileDraft:
+def single_draft(payload: memoryview, name: str | None, options: UploadOptions) -> FileDraft:
     """The draft of a file of at most one chunk."""
     checked = checked_upload_options(options, payload[:2])
     if not payload:
@@ -457,7 +464,7 @@ def single_draft(payload: memoryview, name: str, options: UploadOptions) -> File
     return FileDraft(digest, len(payload), [], [digest], {digest: node_section(digest, block)})
 
 
-def _slab_draft(slab: Slab, name: str, options: UploadOptions) -> FileDraft:
+def _slab_draft(slab: Slab, name: str | None, options: UploadOptions) -> FileDraft:
     """The draft of a file that lies in one slab."""
     if slab.filled <= CHUNK_BYTES:
         return single_draft(slab.payloads[0][: slab.filled], name, options)

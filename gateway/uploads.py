@@ -42,6 +42,7 @@ from gateway.s3.part_list import RequestedPart, match_parts
 from gateway.s3.upload_listing import ListUploadsRequest, UploadPosition, list_uploads_page
 
 ASSEMBLIES_MAX = 4
+ANNOUNCED_MAX = 10_000
 _TRIES = 5
 
 
@@ -255,6 +256,9 @@ class Uploads:
     def _announce(self, upload_id: str, length: int) -> None:
         if length > self._announced.get(upload_id, 0):
             self._announced[upload_id] = length
+        # Uploads that are left open, or finished elsewhere, must not pile up here.
+        while len(self._announced) > ANNOUNCED_MAX:
+            del self._announced[next(iter(self._announced))]
 
     async def _assemble(
         self,

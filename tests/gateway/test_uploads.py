@@ -337,3 +337,13 @@ async def test_a_part_of_nothing_is_an_empty_object(parts: Parts) -> None:
     await parts.put_part("key", upload, 1, b"")
     await parts.complete("key", upload, {1: etag(b"")})
     await check(parts, "key", [b""])
+
+
+async def test_uploads_that_are_left_open_do_not_pile_up_in_memory(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.uploads.ANNOUNCED_MAX", 3)
+    for n in range(6):
+        upload = await parts.create_upload(f"key{n}")
+        await parts.put_part(f"key{n}", upload, 2, b"part")
+    assert len(parts.uploads._announced) == 3
