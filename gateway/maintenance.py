@@ -37,11 +37,14 @@ from gateway.catalog.database import open_catalog
 from gateway.catalog.queries import (
     VersionRow,
     all_parts,
-    all_versions,
     applied_segments,
     find_bucket,
     find_object,
+    find_version,
+    has_version,
     totals,
+    version_names,
+    wrongly_listed,
 )
 from gateway.catalog.records import ObjectRecord, decode_record
 from gateway.data_dir import DataPaths, lock_data_dir, open_store, recover_data_dir
@@ -57,7 +60,10 @@ _UNREADABLE = (
     InvalidLayoutError,
     InvalidRecordError,
     NonCanonicalDagError,
+    IndexError,
+    KeyError,
     OSError,
+    TypeError,
     ValueError,
 )
 
@@ -114,14 +120,12 @@ def verify(data_dir: Path, progress: Progress | None = None) -> VerifyReport:
         connection.execute("BEGIN")
         total = totals(connection)[3]
         checked = _CheckedRuns()
-        for _, bucket, version in all_versions(connection):
-            reason = _damage_of(store, version, checked, bucket)
+        for account, bucket, key, sequence, size in version_names(connection):
+            reason = _damage_of(store, connection, sequence, checked, account, bucket)
             report.objects += 1
-            report.bytes += version.size
+            report.bytes += size
             if reason is not None:
-                report.damages.append(
-                    Damage(bucket, _text(version.key), f"{version.sequence:016x}", reason)
-                )
+                report.damages.append(Damage(bucket, _text(key), f"{sequence:016x}", reason))
             if progress is not None:
                 progress(report.bytes, total)
         for _, bucket, key, part in all_parts(connection):
@@ -131,6 +135,9 @@ def verify(data_dir: Path, progress: Progress | None = None) -> VerifyReport:
             except _UNREADABLE as error:
                 name = f"upload {part.upload_id} part {part.number}"
                 report.damages.append(Damage(bucket, _text(key), name, str(error)))
+        for bucket, key, sequence in wrongly_listed(connection):
+            reason = "listings do not show this version as it is"
+            report.damages.append(Damage(bucket, _text(key), f"{sequence:016x}", reason))
         report.damages.extend(_damages_of_logs(store, connection))
     finally:
         connection.close()
@@ -223,6 +230,7 @@ def import_car(
             bucket,
             key.encode(),
             options=dag.info.options,
+            keeps_root_name=True,
             root_name=dag.info.name,
         )
         record = asyncio.run(_store(data_dir, new, body))
@@ -251,11 +259,19 @@ class _CheckedRuns:
 
 
 def _damage_of(
-    store: SegmentStore, version: VersionRow, checked: _CheckedRuns, bucket: str
+    store: SegmentStore,
+    connection: sqlite3.Connection,
+    sequence: int,
+    checked: _CheckedRuns,
+    account: str,
+    bucket: str,
 ) -> str | None:
     """Why a version cannot be read whole; None if it can."""
     try:
-        _check_record(store, version, bucket)
+        version = find_version(connection, sequence)
+        if version is None:
+            raise InvalidRecordError("the row cannot be found by its sequence number")
+        _check_record(store, version, account, bucket)
         reader = FileReader(store, version.layout, version.root, version.size)
         reader.root()
         if reader.leaf_count > 1:
@@ -271,7 +287,7 @@ def _damage_of(
     return None
 
 
-def _check_record(store: SegmentStore, version: VersionRow, bucket: str) -> None:
+def _check_record(store: SegmentStore, version: VersionRow, account: str, bucket: str) -> None:
     """Compare the row with its record: SQLite has no checksums, the record has."""
     digest, block = read_block(store.files, Place(version.log, version.log_offset))
     if digest_of(block) != digest:
@@ -282,10 +298,11 @@ def _check_record(store: SegmentStore, version: VersionRow, bucket: str) -> None
         raise InvalidRecordError("the catalog names a record that is no object's")
     same = (
         record.sequence == version.sequence
-        and (record.bucket, record.key) == (bucket, version.key)
+        and (record.account, record.bucket, record.key) == (account, bucket, version.key)
         and (record.root, record.size, record.etag) == (version.root, version.size, version.etag)
         and record.layout == version.encoded_layout
         and dict(record.metadata) == version.metadata
+        and (record.part_sizes, record.checksum) == (version.part_sizes, version.checksum)
     )
     if not same:
         raise InvalidRecordError("the catalog differs from the record")
@@ -300,9 +317,16 @@ def _damages_of_logs(store: SegmentStore, connection: sqlite3.Connection) -> Ite
             continue
         scan = SegmentScan(store.files, segment)
         try:
-            for _ in scan.sections():
-                pass
-        except InvalidSegmentError as error:
+            for head, block in scan.sections():
+                decoded = decode_record(block, segment) if head.is_record else None
+                record = decoded[0] if decoded is not None and head.offset < applied else None
+                if isinstance(record, ObjectRecord) and not has_version(
+                    connection, record.sequence
+                ):
+                    name = f"{record.sequence:016x}"
+                    reason = "the catalog lacks this version; dsn-gateway rebuild brings it back"
+                    yield Damage(record.bucket, _text(record.key), name, reason)
+        except (InvalidSegmentError, InvalidRecordError) as error:
             yield Damage("", "", "", str(error))
             continue
         for rot in scan.rot:

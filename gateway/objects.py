@@ -47,15 +47,17 @@ class NewObject:
     metadata: Metadata = field(default_factory=dict)
     options: UploadOptions = NO_OPTIONS
     conditions: Conditions = NO_CONDITIONS
+    keeps_root_name: bool = False
     root_name: str | None = None
 
     @property
-    def name(self) -> str:
+    def name(self) -> str | None:
         """The name in the root: what follows the key's last slash, as on Auto Drive.
 
-        `root_name` overrides it, for what comes from elsewhere with a root of its own.
+        With `keeps_root_name` it is `root_name`, which may be none at all: for what comes from
+        elsewhere with a root of its own.
         """
-        if self.root_name is not None:
+        if self.keeps_root_name:
             return self.root_name
         return self.key.rpartition(b"/")[2].decode()
 

@@ -260,14 +260,38 @@ def part_segments(connection: sqlite3.Connection) -> set[int]:
     return {row[0] for row in connection.execute("SELECT segment FROM parts")}
 
 
-def all_versions(connection: sqlite3.Connection) -> Iterator[tuple[str, str, VersionRow]]:
-    """Every version with its account and bucket, in the order of the commits."""
-    rows = connection.execute(
-        f"SELECT b.account, b.name, {_VERSION_COLUMNS} FROM versions v "
+def version_names(
+    connection: sqlite3.Connection,
+) -> Iterator[tuple[str, str, bytes, int, int]]:
+    """Account, bucket, key, sequence number and size of every version, in order of the commits."""
+    yield from connection.execute(
+        "SELECT b.account, b.name, v.key, v.sequence, v.size FROM versions v "
         "JOIN buckets b ON b.id = v.bucket ORDER BY v.sequence"
     )
-    for row in rows:
-        yield row[0], row[1], _version(row[2:])
+
+
+def has_version(connection: sqlite3.Connection, sequence: int) -> bool:
+    """Whether there is a version with this sequence number."""
+    row = connection.execute("SELECT 1 FROM versions WHERE sequence = ?", (sequence,)).fetchone()
+    return row is not None
+
+
+def wrongly_listed(connection: sqlite3.Connection) -> Iterator[tuple[str, bytes, int]]:
+    """Bucket, key and sequence number of every newest version that `objects` shows otherwise."""
+    rows = connection.execute(
+        "SELECT b.name, v.key, v.sequence, v.part_sizes, o.part_count, "
+        "o.sequence IS v.sequence AND o.size IS v.size AND o.etag IS v.etag "
+        "FROM versions v JOIN buckets b ON b.id = v.bucket "
+        "LEFT JOIN objects o ON o.bucket = v.bucket AND o.key = v.key WHERE v.sequence = "
+        "(SELECT max(w.sequence) FROM versions w WHERE w.bucket = v.bucket AND w.key = v.key)"
+    )
+    for bucket, key, sequence, part_sizes, part_count, same in rows:
+        try:
+            count = sum(pair[1] for pair in orjson.loads(part_sizes)) if part_sizes else 0
+        except (LookupError, TypeError, ValueError):
+            count = -1
+        if not same or part_count != count:
+            yield bucket, key, sequence
 
 
 def all_parts(connection: sqlite3.Connection) -> Iterator[tuple[str, str, bytes, PartRecord]]:
