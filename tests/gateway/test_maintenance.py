@@ -22,6 +22,7 @@ from tests.support.parts import Parts, cid_of, etag, recover, tables
 LARGE = noise(3_000_000, 1)
 OTHER = noise(2_000_000, 2)
 PART = noise(900_000, 3)
+OPEN = noise(900_000, 4)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ async def data_dir(tmp_path: Path) -> Path:
             await parts.put_part("done", done, number, PART)
         await parts.complete("done", done, {1: etag(PART), 2: etag(PART)})
         open_upload = await parts.create_upload("open")
-        for number, content in ((1, PART[:300_000]), (2, PART[300_000:])):
+        for number, content in ((1, OPEN[:300_000]), (2, OPEN[300_000:])):
             await parts.put_part("open", open_upload, number, content)
     recover(path)
     return path
@@ -100,7 +101,7 @@ def test_a_flipped_bit_in_a_record_damages_its_object(data_dir: Path) -> None:
 
 
 def test_a_flipped_bit_in_a_fragment_damages_the_part(data_dir: Path) -> None:
-    flip(data_dir, PART[299_900:300_000])
+    flip(data_dir, OPEN[299_900:300_000])
     (damage,) = verify(data_dir).damages
     assert damage.key == "open"
     assert damage.version.endswith("part 1")
