@@ -13,7 +13,7 @@ from html import escape
 
 WIDTH = 640
 HEIGHT = 300
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 42
+LEFT, RIGHT, TOP, BOTTOM = 62, 28, 12, 42
 COLOURS = 8
 
 Text = Callable[[float], str]

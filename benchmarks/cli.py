@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -149,6 +151,9 @@ def run(
             raise ValueError("--payload is unsigned or signed")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    # Thousands of connections, here and in the servers, which inherit this.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     settings = Settings(
         seconds=seconds,
         count=count,
@@ -167,7 +172,9 @@ def run(
     if quick:
         cases, settings = _quick(cases, settings)
     records: list[Record] = []
+    interrupted = False
     with ExitStack() as stack:
+        stack.enter_context(_stoppable())
         directory = stack.enter_context(_workplace(work_dir))
         file = stack.enter_context(output.open("w")) if output else None
 
@@ -202,15 +209,16 @@ def run(
         local_only = frozenset(s.name for s in SCENARIOS.values() if s.local_only)
         try:
             runner.run(cases, local_only)
+            runner.clean_up()
         except KeyboardInterrupt:
-            console.print("interrupted: the results so far", style="bold red")
-        runner.clean_up()
+            interrupted = True
+            console.print("interrupted: these are the results so far", style="bold red")
     results = gather(records)
     print_results(console, results)
     if html:
         html.write_text(html_report(results))
         console.print(f"report: {html}", highlight=False)
-    if any(line.errors for line in results.lines) or results.skipped:
+    if interrupted or results.skipped or any(line.errors for line in results.lines):
         raise typer.Exit(1)
 
 
@@ -357,6 +365,18 @@ def _console() -> Console:
     console = Console()
     # In a file or a pipe there is no reason to break lines.
     return console if console.is_terminal else Console(width=170)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM as Ctrl-C, also where a shell has Ctrl-C ignored: servers must not be left behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -63,6 +63,7 @@ class Kind:
     # None: every source of requests; else those that it understands.
     sources: frozenset[str] | None = None
     buckets: bool = True
+    persistent: bool = True
     stop_signal: int = signal.SIGTERM
 
 
@@ -79,7 +80,7 @@ def _nginx_config(launch: Launch) -> None:
         f"""
 daemon off; worker_processes 1; pid {launch.directory}/nginx.pid; error_log stderr;
 {"user root;" if os.geteuid() == 0 else ""}
-events {{ worker_connections 4096; }}
+events {{ worker_connections 20000; }}
 http {{
     access_log off; sendfile on; tcp_nodelay on; keepalive_requests 1000000000;
     open_file_cache max=10000; client_max_body_size 0; client_body_buffer_size 1m;
@@ -191,6 +192,7 @@ KINDS: dict[str, Kind] = {
             promise="in memory, lost at exit; signatures not checked",
             how_to_get="pip install 'dsn-gateway[bench]'",
             version=(),
+            persistent=False,
         ),
         Kind(
             "s3rver",

@@ -9,7 +9,7 @@ from benchmarks.charts import COLOURS, Axis, Bar, Series, bar_chart, line_chart
 from benchmarks.results import Figure, Line, Results
 from benchmarks.scenarios import SCENARIOS, SMALL_BYTES_MAX
 from benchmarks.statistics import QUANTILES
-from benchmarks.units import MIB, number_text, size_text
+from benchmarks.units import KIB, MIB, number_text, size_text
 
 SWEPT = ("c", "size", "part", "range", "keys", "uploads")
 SWEPT_NAMES = {"c": "connections", "part": "part size", "range": "range size"}
@@ -341,6 +341,15 @@ def _table_rows(line: Line) -> Iterator[str]:
                 f"{share.median:.0%}" if share else "",
             ]
         yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+    notes = []
+    if start := line.figure("server", "start_seconds"):
+        notes.append(f"ready after {number_text(start.median * 1e3)} ms")
+    if line.scenario == "idle" and (held := line.figure("server", "bytes_per_connection")):
+        notes.append(f"{number_text(held.median / KIB)} KiB a connection")
+    if line.scenario == "reupload" and (stored := line.figure("server", "stored_per_byte")):
+        notes.append(f"stored {stored.median:.2f} of each byte")
+    for note in notes:
+        yield f'<tr><td colspan="14" class="soft">{escape(line.endpoint)}: {escape(note)}</td></tr>'
     for text, count in line.errors.items():
         yield f'<tr class="bad"><td colspan="14">{count} x {escape(text)}</td></tr>'
 

@@ -118,6 +118,10 @@ class Runner:
                 if case.scenario in local_only and endpoint.server is None:
                     self._skip(case, endpoint, "needs a server that the harness starts (--peer)")
                     continue
+                server = endpoint.server
+                if case.before == "restart" and server and not server.kind.persistent:
+                    self._skip(case, endpoint, "forgets everything when it is restarted")
+                    continue
                 able.append(endpoint)
             self._case(case, able)
 
@@ -197,7 +201,7 @@ class Runner:
             start = time.monotonic()
             server.start()
             extra["start_seconds"] = time.monotonic() - start
-        if not case.before and self._worth_warming(case):
+        if not case.before and not case.count and self._worth_warming(case):
             self._watcher.stage(case, endpoint.label, f"warm-up {number + 1}")
             self._generators.run(
                 self._case_stage(case, endpoint, reads, settings.warmup_seconds, None),
@@ -214,6 +218,7 @@ class Runner:
         tree = endpoint.tree
         cpu_before = 0.0
         stored_before = self._stored(case, endpoint)
+        resident_before = tree.resident_bytes() if tree else 0
 
         def before_start() -> None:
             nonlocal cpu_before
@@ -225,12 +230,18 @@ class Runner:
         summary = summarize(observed)
         if tree:
             extra |= _server_figures(tree, cpu_before, summary["total"])
+            extra["resident_before_bytes"] = resident_before
+            # What it holds more than before, shared by those who caused it.
+            more = max(0, extra["peak_bytes"] - resident_before)
+            extra["bytes_per_connection"] = more / case.connections
         if stored_before is not None and summary["total"]["bytes"]:
             stored_after = self._stored(case, endpoint) or 0
             extra["stored_per_byte"] = (stored_after - stored_before) / summary["total"]["bytes"]
         if stage.writes:
-            issued = sum(operation["count"] for operation in summary["operations"].values())
-            endpoint.written.append((stage.writes, issued + case.connections))
+            # Processes number their objects in turn, and one may have come further.
+            furthest = max(sum(len(s.latency) for s in o.samples.values()) for o in observed)
+            numbers = (furthest + case.connections) * len(observed)
+            endpoint.written.append((stage.writes, numbers))
         self._emit(
             {
                 "kind": "result",

@@ -279,6 +279,20 @@ def _readback(wishes: Wishes) -> Iterator[Case]:
         )
 
 
+def _idle(wishes: Wishes) -> Iterator[Case]:
+    for connections in wishes.concurrency or (1000,):
+        # One small request on each, all open at the same time.
+        yield Case(
+            "idle",
+            "head",
+            connections,
+            {"c": connections},
+            reads=((4 * KIB, 1),),
+            reads_count=_read_count(wishes, 4 * KIB),
+            count=connections,
+        )
+
+
 def _cold_start(wishes: Wishes) -> Iterator[Case]:
     size = wishes.sizes[0] if wishes.sizes else 4 * KIB
     yield Case(
@@ -307,6 +321,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("scan", "a sync with nothing to do: all pages, some HEADs", _scan),
         Scenario("reupload", "PutObject of bodies that are stored already", _reupload),
         Scenario("readback", "GetObject of what was just written", _readback),
+        Scenario("idle", "many open connections: what they cost in memory", _idle),
         Scenario("get-cold", "GetObject, page cache emptied", _get_cold, local_only=True),
         Scenario("cold-start", "restart, then the first answers", _cold_start, local_only=True),
     )

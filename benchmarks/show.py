@@ -14,7 +14,7 @@ from rich.text import Text
 from benchmarks.compare import Change
 from benchmarks.plan import Case
 from benchmarks.results import Figure, Line, Record, Results
-from benchmarks.units import MIB, number_text
+from benchmarks.units import KIB, MIB, number_text
 
 BUSY_SHARE = 0.85
 LIMIT_UNITS = {"sync-appends": "/s"}
@@ -196,6 +196,9 @@ def _rows(table: Table, line: Line) -> None:
                 f"{busiest.median:.0%}" if busiest else "-",
             ]
         table.add_row(*cells)
+    held = line.figure("server", "bytes_per_connection")
+    if held and line.scenario == "idle":
+        table.add_row(f"    {number_text(held.median / KIB)} KiB a connection")
     start = line.figure("server", "start_seconds")
     if start:
         table.add_row(f"    ready after {number_text(start.median * 1e3)} ms")

@@ -32,7 +32,7 @@ def summarize(observed: Sequence[Observed]) -> dict[str, Any]:
     labels = sorted({label for one in observed for label in one.samples})
     labels += sorted({label for one in observed for label, _ in one.errors} - set(labels))
     begin = min(
-        (samples.started[0] for one in observed for samples in one.samples.values()), default=0.0
+        (min(samples.started) for one in observed for samples in one.samples.values()), default=0.0
     )
     end = max(
         (samples.last_end for one in observed for samples in one.samples.values()), default=0.0

@@ -39,6 +39,14 @@ def test_run_writes_results_and_report(tmp_path: Path) -> None:
     assert again.exit_code == 0, again.output
 
 
+def test_full_peer_starts_anew_and_has_what_is_read(tmp_path: Path) -> None:
+    arguments = ["run", "-s", "put,get", "--size", "64KiB", "-c", "1", "--rounds", "2"]
+    arguments += ["--seconds", "0.1", "--warmup", "0", "--no-limits", "--verify"]
+    arguments += ["--peer-bytes-max", "4KiB", "--dataset", "1MiB", "--peer", "sendfile"]
+    done = CliRunner().invoke(cli, [*arguments, "--work-dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+
+
 def test_missing_peer_is_skipped_loudly(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         cli,
