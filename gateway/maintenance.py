@@ -232,10 +232,9 @@ def import_car(
             options=dag.info.options,
             keeps_root_name=True,
             root_name=dag.info.name,
+            expected_root=blocks.root,
         )
         record = asyncio.run(_store(data_dir, new, body))
-    if record.root != blocks.root:
-        raise NonCanonicalDagError(blocks.root, "Auto Drive would give its bytes another CID")
     return cid_text(record.root)
 
 

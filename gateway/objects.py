@@ -10,6 +10,7 @@ from functools import partial
 
 from dsn.blockstore.segments.reader import FileReader
 from dsn.blockstore.segments.store import SegmentStore
+from dsn.errors import NonCanonicalDagError
 from dsn.layout import encode_layout
 from dsn.node import NO_OPTIONS, UploadOptions
 from gateway.buckets import Buckets
@@ -49,6 +50,7 @@ class NewObject:
     conditions: Conditions = NO_CONDITIONS
     keeps_root_name: bool = False
     root_name: str | None = None
+    expected_root: bytes | None = None
 
     @property
     def name(self) -> str | None:
@@ -107,6 +109,10 @@ class Objects:
         try:
             checksum = check()
             md5 = digests.md5
+            if new.expected_root not in (None, taken.draft.root):
+                raise NonCanonicalDagError(
+                    new.expected_root or b"", "Auto Drive would give its bytes another CID"
+                )
 
             def record(sequence: int, places: Places) -> ObjectRecord:
                 return ObjectRecord(

@@ -2,7 +2,8 @@
 
 What the catalog lacks after a crash is read from the tails of the logs; a torn tail is cut, and a
 damaged block before the last valid one is reported and left. Files that nothing names are the
-remains of uploads that never finished: they go. With an empty catalog all this is a rebuild.
+remains of uploads that never finished: they go. With an empty catalog all this is a rebuild, and
+such files are set aside: should a log have been lost, they may be all that is left of an object.
 """
 
 from __future__ import annotations
@@ -34,12 +35,16 @@ _COMPLETE = 0x64736E31
 
 @dataclass(slots=True)
 class Recovered:
-    """What recovery found: how many records it applied, the damage, the files it removed."""
+    """What recovery did: the records it applied, the damage it found, the orphans it removed.
+
+    A rebuild sets orphans aside instead: a whole log may be missing, and with it their names.
+    """
 
     records: int = 0
     segments: int = 0
     rot: list[Rot] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
+    set_aside: list[int] = field(default_factory=list)
 
 
 def recover(
@@ -71,7 +76,10 @@ def recover(
     with transaction(connection):
         drop_stray_parts(connection)
     if all_was_read(connection):
-        recovered.removed = _remove_orphans(store, connection, files)
+        if began_before:
+            recovered.removed = _remove_orphans(store, connection, files)
+        else:
+            recovered.set_aside = _set_orphans_aside(store, connection, files)
     _complete_index(store, connection, files, progress)
     if not began_before:
         _mark_complete(connection)
@@ -177,15 +185,29 @@ def _records(scan: SegmentScan) -> Iterator[tuple[Record, Place, int]]:
 def _remove_orphans(
     store: SegmentStore, connection: sqlite3.Connection, files: dict[int, int]
 ) -> list[int]:
+    orphans = _orphans(connection, files)
+    for segment in orphans:
+        store.files.remove(segment)
+    return orphans
+
+
+def _set_orphans_aside(
+    store: SegmentStore, connection: sqlite3.Connection, files: dict[int, int]
+) -> list[int]:
+    orphans = _orphans(connection, files)
+    for segment in orphans:
+        path = store.files.set_aside(segment)
+        log.warning("segment that no record names set aside", path=str(path))
+    return orphans
+
+
+def _orphans(connection: sqlite3.Connection, files: dict[int, int]) -> list[int]:
     named = applied_segments(connection).keys() | part_segments(connection)
-    orphans = [
+    return [
         segment
         for segment in files
         if segment not in named and kind_of(segment) is not SegmentKind.LOG
     ]
-    for segment in orphans:
-        store.files.remove(segment)
-    return orphans
 
 
 def _is_complete(connection: sqlite3.Connection) -> bool:

@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from dsn.blockstore.segments.files import SegmentKind, kind_of
-from dsn.car import read_header, read_sections
+from dsn.car import read_header, read_sections, write_dag
 from dsn.cid import cid_text, node_cid
 from dsn.dag_builder import build_file
+from dsn.node import DagLimits
 from gateway import cli
 from gateway.data_dir import DataPaths
 from gateway.maintenance import NotFoundError, export_object, import_car, verify
@@ -233,3 +234,17 @@ def test_a_damaged_object_is_not_exported(data_dir: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="does not match"):
         export_object(data_dir, "bucket", "large", tmp_path / "file.car")
     assert not (tmp_path / "file.car").exists()
+
+
+async def test_a_car_that_auto_drive_would_not_have_made_leaves_nothing(tmp_path: Path) -> None:
+    """Leaves of another size are a DAG as well, but the network gives its bytes another CID."""
+    content = noise(3000)
+    blocks = dict(build_file([content], "small.bin", limits=DagLimits(node_bytes_max=1469)))
+    *_, root = blocks
+    with (tmp_path / "foreign.car").open("wb") as car:
+        write_dag(blocks.__getitem__, root, car)
+    with pytest.raises(ValueError, match=r"canonical|CID"):
+        await asyncio.to_thread(
+            import_car, tmp_path / "data", "main", tmp_path / "foreign.car", "bucket", "key"
+        )
+    assert verify(tmp_path / "data").objects == 0

@@ -111,6 +111,7 @@ async def test_every_node_is_found_by_its_digest_after_the_index_was_lost_half_w
 
 async def test_what_no_record_names_is_removed_and_nothing_else(data_dir: Path) -> None:
     open_upload = await fill(data_dir)
+    recover(data_dir)
     named = set((data_dir / "segments").rglob("*.car"))
     async with Parts(data_dir) as parts:
         for kind in (SegmentKind.BODY, SegmentKind.PART):
@@ -150,6 +151,19 @@ async def test_orphans_stay_for_good_where_a_log_has_rotted(data_dir: Path) -> N
         assert all(path.exists() for path in bodies)
     async with Parts(data_dir) as parts:
         assert await parts.get("third") == b"y"
+
+
+async def test_a_rebuild_without_a_log_sets_aside_what_it_named(data_dir: Path) -> None:
+    """They may be all that is left of the objects that the lost log held."""
+    async with Parts(data_dir) as parts:
+        await parts.put("first", LARGE)
+    bodies = {p for p in data_dir.rglob("*.car") if kind_of(int(p.stem, 16)) is SegmentKind.BODY}
+    (log,) = set(data_dir.rglob("*.car")) - bodies
+    log.unlink()
+    drop_catalog(data_dir)
+    assert len(recover(data_dir).set_aside) == len(bodies) == 1
+    assert {path.name for path in (data_dir / "orphans").iterdir()} == {p.name for p in bodies}
+    assert not recover(data_dir).removed
 
 
 async def test_a_damaged_log_header_costs_no_record(data_dir: Path) -> None:

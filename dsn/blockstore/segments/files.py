@@ -24,6 +24,7 @@ from dsn.errors import InvalidSegmentError
 SEGMENT_FORMAT = 1
 OPEN_FILES_MAX = 512
 _SHARDS = 256
+_SET_ASIDE = "orphans"
 _KIND_BITS = 2
 
 
@@ -155,6 +156,15 @@ class SegmentFiles:
         """Unlink the segment; no error where it is gone already."""
         self.forget(segment)
         self.path(segment).unlink(missing_ok=True)
+
+    def set_aside(self, segment: int) -> Path:
+        """Move the segment out of the store, to where a person can look at it; where that is."""
+        self.forget(segment)
+        directory = self.directory.with_name(_SET_ASIDE)
+        directory.mkdir(exist_ok=True)
+        path = directory / self.path(segment).name
+        self.path(segment).rename(path)
+        return path
 
     def forget(self, segment: int) -> None:
         """Close the cached descriptor of a segment once nobody reads from it."""
