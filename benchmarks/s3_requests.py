@@ -171,6 +171,15 @@ class S3Requests:
             keep=True,
         )
 
+    def abort_upload(self, key: str, upload_id: str) -> Request:
+        return self._request(
+            "AbortMultipartUpload",
+            "DELETE",
+            f"{self._bucket_path}/{key}",
+            query=_query({"uploadId": upload_id}),
+            statuses=(200, 204),
+        )
+
     def _request(
         self,
         label: str,

@@ -237,6 +237,7 @@ class _Upload:
     bodies: list[Body]
     waiting: deque[int]
     etags: dict[int, str] = field(default_factory=dict)
+    failures: int = 0
 
 
 class Multipart(EachSource):
@@ -282,9 +283,11 @@ class Multipart(EachSource):
         elif request.label == "UploadPart":
             upload, number = request.tag
             if error or answer is None:
-                upload.waiting.append(number)
-                if len(upload.etags) == 0 and error == "timeout":
-                    self._drop(upload)
+                upload.failures += 1
+                if self._stopped or upload.failures >= ATTEMPTS_MAX:
+                    self._give_up(upload)
+                else:
+                    upload.waiting.append(number)
                 return
             upload.etags[number] = answer.header("ETag")
             if len(upload.etags) == len(upload.bodies):
@@ -292,12 +295,15 @@ class Multipart(EachSource):
                 complete = self.requests.complete_upload(upload.key, upload.upload_id, etags)
                 complete.tag = upload
                 self._next.append(complete)
-        else:
-            self._drop(request.tag)
+        elif request.label == "CompleteMultipartUpload":
+            if self._uploads.pop(request.tag.upload_id, None):
+                self._active -= 1
 
-    def _drop(self, upload: _Upload) -> None:
+    def _give_up(self, upload: _Upload) -> None:
+        """Aborts an upload, once, however many of its parts are still on their way."""
         if self._uploads.pop(upload.upload_id, None):
             self._active -= 1
+            self._next.append(self.requests.abort_upload(upload.key, upload.upload_id))
 
     def _begin(self, number: int, upload_id: str) -> _Upload:
         whole = self.written.body(number)

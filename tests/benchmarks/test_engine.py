@@ -15,7 +15,7 @@ from benchmarks.connection import ChunkedReader
 from benchmarks.data import Window
 from benchmarks.engine import Engine, Observed
 from benchmarks.plan import ObjectSet, Stage
-from benchmarks.s3_requests import Target
+from benchmarks.s3_requests import Answer, Target
 from benchmarks.sendfile_server import FileServer
 from benchmarks.sources import make_source
 
@@ -149,6 +149,33 @@ def test_open_loop_shows_a_stall_to_all_who_would_have_come() -> None:
     # Sixty were due during the stall. A closed loop of four connections would have seen four.
     assert 40 <= sum(value > 0.02 for value in latency) <= 80
     assert seen.waited >= 40
+
+
+def test_upload_whose_parts_fail_is_given_up() -> None:
+    """A source by itself: every UploadPart fails, and still it ends."""
+    stage = Stage(
+        Target("none", "127.0.0.1", 1, "bucket"),
+        "multipart",
+        {"part": 5 << 20, "uploads": 1},
+        connections=1,
+        process=0,
+        processes=1,
+        seed=1,
+        writes=ObjectSet("new", ((20 << 20, 1),), stamp=1),
+        count=1,
+    )
+    source = make_source(stage)
+    created = Answer(200, b"", b"<UploadId>u</UploadId>")
+    sent = []
+    while (request := source.next()) is not None:
+        sent.append(request.label)
+        assert len(sent) < 100
+        failed = request.label == "UploadPart"
+        source.done(request, None if failed else created, "500 InternalError" if failed else "")
+    assert sent[0] == "CreateMultipartUpload"
+    assert sent[-1] == "AbortMultipartUpload"
+    assert sent.count("AbortMultipartUpload") == 1
+    assert "CompleteMultipartUpload" not in sent
 
 
 def test_silent_server_times_out() -> None:
