@@ -296,8 +296,8 @@ class Multipart(EachSource):
                 complete.tag = upload
                 self._next.append(complete)
         elif request.label == "CompleteMultipartUpload":
-            if self._uploads.pop(request.tag.upload_id, None):
-                self._active -= 1
+            self._uploads.pop(request.tag.upload_id)
+            self._active -= 1
 
     def _give_up(self, upload: _Upload) -> None:
         """Aborts an upload, once, however many of its parts are still on their way."""
