@@ -6,6 +6,7 @@ written, so that it can neither forge a line nor drive a terminal.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -62,7 +63,7 @@ def configure(
     ]
     if as_json:
         shared += [_exception_text, structlog.processors.JSONRenderer(serializer=_dumps)]
-        factory: Any = structlog.BytesLoggerFactory(file=out.buffer)
+        factory: Any = structlog.BytesLoggerFactory(file=_Unfailing(out.buffer))
     else:
         shared += [
             structlog.dev.ConsoleRenderer(
@@ -71,7 +72,7 @@ def configure(
                 timestamp_key="time",
             )
         ]
-        factory = structlog.PrintLoggerFactory(file=out)
+        factory = structlog.PrintLoggerFactory(file=_Unfailing(out))
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -81,6 +82,26 @@ def configure(
     logging.basicConfig(handlers=[_ToStructlog()], level=level.upper(), force=True)
     # Ours has its own; aiohttp's would also log what a malformed request held.
     logging.getLogger("aiohttp.access").disabled = True
+
+
+class _Unfailing:
+    """A file that swallows what it cannot write.
+
+    A log that is full, or a pipe that nobody reads any more, must not fail a request, let alone
+    the one task that commits for all of them.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
 
 
 def bound(**fields: str | int) -> AbstractContextManager[None]:

@@ -167,3 +167,11 @@ def _seconds(log: Any, fields: dict[str, Any]) -> float:
     for _ in range(2000):
         log.info("request", **fields)
     return (time.perf_counter() - started) / 2000
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_log_that_cannot_be_written_fails_nobody(log_format: Literal["json", "console"]) -> None:
+    closed = io.TextIOWrapper(io.BytesIO())
+    logs.configure("info", log_format, closed)
+    closed.close()
+    structlog.get_logger().info("nobody reads this")
