@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from contextlib import AbstractContextManager
-from typing import Any, Literal, TextIO
+from typing import Any, BinaryIO, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -63,7 +63,7 @@ def configure(
     ]
     if as_json:
         shared += [_exception_text, structlog.processors.JSONRenderer(serializer=_dumps)]
-        factory: Any = structlog.BytesLoggerFactory(file=_Unfailing(out.buffer))
+        factory: Any = structlog.BytesLoggerFactory(file=cast(BinaryIO, _Unfailing(out.buffer)))
     else:
         shared += [
             structlog.dev.ConsoleRenderer(
@@ -72,7 +72,7 @@ def configure(
                 timestamp_key="time",
             )
         ]
-        factory = structlog.PrintLoggerFactory(file=_Unfailing(out))
+        factory = structlog.PrintLoggerFactory(file=cast(TextIO, _Unfailing(out)))
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),

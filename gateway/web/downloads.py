@@ -37,6 +37,22 @@ class Downloads:
         """A download of a span."""
         return Download(self, reader, span)
 
+    async def admit(self, span_bytes: int) -> tuple[int, int]:
+        """Room for the pieces of a download: how many bytes were taken, leaves a piece may have.
+
+        S3Error(SlowDown) where nothing comes free in time.
+        """
+        usual = min(span_bytes, SMALL_LEAVES * CHUNK_BYTES)
+        if self._budget.try_take(usual):
+            return usual, SMALL_LEAVES
+        least = min(span_bytes, CHUNK_BYTES)
+        await self._budget.take(least)
+        return least, 1
+
+    def leave(self, taken: int) -> None:
+        """Give back what `admit` took."""
+        self._budget.give(taken)
+
     def try_take(self) -> memoryview | None:
         """A buffer for one piece, if the budget has one left."""
         if not self._budget.try_take(PIECE_BYTES):
@@ -62,16 +78,24 @@ class Download:
         self._reader = reader
         self._span = span
         self._sent_to = span.start
+        self._taken = 0
+        self._small_leaves = SMALL_LEAVES
+
+    def close(self) -> None:
+        """Give back the room that the download had."""
+        taken, self._taken = self._taken, 0
+        self._downloads.leave(taken)
 
     async def first(self) -> memoryview:
-        """The first piece: all of a short span."""
+        """The first piece: all of a short span. S3Error(SlowDown) where there is no memory."""
         start, stop = self._span.start, self._span.stop
         # A small object that is in the page cache is not worth a hop to a thread.
         cached = self._reader.read_cached(start, stop)
         if cached is not None:
             self._sent_to = stop
             return cached
-        piece = next(self._reader.pieces(start, stop, SMALL_LEAVES), (start, start))
+        self._taken, self._small_leaves = await self._downloads.admit(stop - start)
+        piece = next(self._reader.pieces(start, stop, self._small_leaves), (start, start))
         self._sent_to = piece[1]
         return await self._read(*piece, None)
 
@@ -119,7 +143,7 @@ class Download:
     async def _send_in_turn(self, stream: web.StreamResponse, piece: memoryview) -> None:
         """Send one small piece after the other: slower, with next to no memory."""
         await _write(stream, piece)
-        for start, stop in self._rest(SMALL_LEAVES):
+        for start, stop in self._rest(self._small_leaves):
             await _write(stream, await self._read(start, stop, None))
 
     def _rest(self, leaves_max: int) -> Iterator[tuple[int, int]]:

@@ -191,25 +191,28 @@ async def _send(
     """Answer with a span of a version."""
     download = services.downloads.open(services.objects.reader(version), span)
     try:
-        first = await download.first()
-    except DAMAGE as error:
-        _report(request, version, error)
-        raise S3Error(ErrorCode.InternalError) from error
-    if len(first) == len(span):
-        return web.Response(status=status, headers=headers, body=bytes(first))
-    stream = web.StreamResponse(status=status, headers=headers)
-    stream.content_length = len(span)
-    add_common_headers(stream, request.request_id)
-    await stream.prepare(request.http)
-    try:
-        await download.send_rest(stream, first)
-    except (TimeoutError, ConnectionError) as error:
-        log.info("download cut", request_id=request.request_id, reason=type(error).__name__)
-    except Exception as error:
-        _report(request, version, error)
-    else:
-        await stream.write_eof()
-    return stream
+        try:
+            first = await download.first()
+        except DAMAGE as error:
+            _report(request, version, error)
+            raise S3Error(ErrorCode.InternalError) from error
+        if len(first) == len(span):
+            return web.Response(status=status, headers=headers, body=bytes(first))
+        stream = web.StreamResponse(status=status, headers=headers)
+        stream.content_length = len(span)
+        add_common_headers(stream, request.request_id)
+        await stream.prepare(request.http)
+        try:
+            await download.send_rest(stream, first)
+        except (TimeoutError, ConnectionError) as error:
+            log.info("download cut", request_id=request.request_id, reason=type(error).__name__)
+        except Exception as error:
+            _report(request, version, error)
+        else:
+            await stream.write_eof()
+        return stream
+    finally:
+        download.close()
 
 
 def _report(request: S3Request, version: VersionRow, error: Exception) -> None:

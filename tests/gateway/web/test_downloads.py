@@ -4,6 +4,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from dsn.blockstore.segments.files import SegmentKind, kind_of
 from dsn.blockstore.segments.reader import FileReader
 from dsn.node import CHUNK_BYTES
+from gateway.budget import ByteBudget
+from gateway.s3.errors import ErrorCode, S3Error
+from gateway.web.downloads import Downloads
 from tests.support.bodies import noise
 from tests.support.web_gateway import WebGateway, statuses, web_gateway
 
@@ -141,3 +145,28 @@ def test_what_a_slow_reader_has_not_got_yet_is_not_overwritten(
                 noise_maker.join()
         got.append(answer.partition(b"\r\n\r\n")[2])
     assert all(body == slow_content for body in got)
+
+
+async def test_room_for_downloads_is_shared_and_given_back() -> None:
+    """The first gets its usual pieces; who comes when little is left gets small ones, or waits."""
+    budget = ByteBudget(5 * CHUNK_BYTES, wait_seconds_max=0.05)
+    with ThreadPoolExecutor(1) as threads:
+        downloads = Downloads(budget, threads)
+        first = await downloads.admit(10 * CHUNK_BYTES)
+        second = await downloads.admit(10 * CHUNK_BYTES)
+        assert (first, second) == ((4 * CHUNK_BYTES, 4), (CHUNK_BYTES, 1))
+        with pytest.raises(S3Error) as refused:
+            await downloads.admit(1)
+        assert refused.value.code is ErrorCode.SlowDown
+        downloads.leave(first[0])
+        downloads.leave(second[0])
+    assert budget.bytes_in_use == 0
+
+
+def test_downloads_without_memory_to_read_ahead_are_whole(tmp_path: Path) -> None:
+    settings = {"download_buffer_bytes_max": 4 << 20}
+    with web_gateway(tmp_path / "data", **settings) as gateway:
+        assert gateway.wire.call("PUT", "bucket/key", CONTENT).status == 200
+        with ThreadPoolExecutor(16) as clients:
+            answers = list(clients.map(lambda _: body_of(gateway), range(48)))
+    assert all(answer == (200, CONTENT) for answer in answers)
