@@ -2,7 +2,7 @@
 // The answer names the root and hashes the CIDs in the order in which they were written.
 
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import {
   cidToString,
@@ -34,12 +34,22 @@ class WriteLog {
   }
 }
 
+async function buildFile(log, path, size, name, given) {
+  // Opened before the package sees it: a stream opens when it likes, and the file may be gone then.
+  const file = await open(path)
+  try {
+    return await processFileToIPLDFormat(log, file.createReadStream(), BigInt(size), name, given)
+  } finally {
+    await file.close()
+  }
+}
+
 async function build({ path, size, name, options, limits, children }) {
   const log = new WriteLog()
   const given = { ...limits, ...options }
   const root =
     children === undefined
-      ? await processFileToIPLDFormat(log, createReadStream(path), BigInt(size), name, given)
+      ? await buildFile(log, path, size, name, given)
       : await processFolderToIPLDFormat(
           log,
           children.map((text) => stringToCid(text)),
