@@ -35,6 +35,7 @@ from gateway.data_dir import (
 from gateway.ingest import Ingest
 from gateway.keys import KeyStore
 from gateway.listeners import Listener
+from gateway.md5_lanes import new_md5_lanes
 from gateway.objects import Objects
 from gateway.room import Room
 from gateway.uploads import Uploads
@@ -124,8 +125,12 @@ class WorkerApp:
         self._store = open_store(settings.data_dir)
         self._database = Database(paths.catalog)
         self._threads = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="io")
+        self._md5_lanes = new_md5_lanes(self._threads)
         self._ingest = Ingest(
-            self._store, ByteBudget(settings.upload_buffer_bytes_max), self._threads
+            self._store,
+            ByteBudget(settings.upload_buffer_bytes_max),
+            self._threads,
+            self._md5_lanes,
         )
         self._keys = KeyStore(settings.data_dir)
         self._tasks: list[asyncio.Task[None]] = []
@@ -195,6 +200,7 @@ class WorkerApp:
         await self._uploads.close()
         await self._committer.close()
         await self._database.close()
+        self._md5_lanes.close()
         self._threads.shutdown(wait=True)
         self._store.close()
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
 
+from dsn.md5 import new_md5
+from gateway.md5_lanes import Md5Lanes
 from gateway.s3.checksums import Hasher
-
-Lane = Callable[[Sequence[memoryview]], None]
 
 
 class BodyDigests:
-    """MD5 in a lane of its own, because it is the slowest, and everything else in another.
+    """MD5 beside that of other bodies, because it is the slowest, and everything else in a thread.
 
-    Lanes run in parallel, each over the same pieces in the same order.
+    Both take the same pieces in the same order.
     """
 
     def __init__(self, others: Sequence[Hasher] = ()) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._md5 = new_md5()
         self._others = list(others)
 
     def add(self, hasher: Hasher) -> None:
@@ -29,18 +30,20 @@ class BodyDigests:
         """The MD5 of everything so far: 16 bytes."""
         return self._md5.digest()
 
-    def lanes(self) -> list[Lane]:
-        """Functions that take the next pieces, one for each lane."""
-        return [self._update_md5, self._update_others] if self._others else [self._update_md5]
-
     def update(self, pieces: Sequence[memoryview]) -> None:
-        """Take the next pieces in every lane, one after the other."""
-        for lane in self.lanes():
-            lane(pieces)
+        """Take the next pieces here and now: for few bytes."""
+        self._md5.update(pieces)
+        self._update_others(pieces)
 
-    def _update_md5(self, pieces: Sequence[memoryview]) -> None:
-        for piece in pieces:
-            self._md5.update(piece)
+    def submit(
+        self, pieces: Sequence[memoryview], md5_lanes: Md5Lanes, threads: Executor
+    ) -> list[asyncio.Future[None]]:
+        """Have the next pieces taken beside the event loop; the ones before must be done with."""
+        jobs = [md5_lanes.submit(self._md5, pieces)]
+        if self._others:
+            loop = asyncio.get_running_loop()
+            jobs.append(loop.run_in_executor(threads, self._update_others, pieces))
+        return jobs
 
     def _update_others(self, pieces: Sequence[memoryview]) -> None:
         for hasher in self._others:

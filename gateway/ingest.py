@@ -1,8 +1,9 @@
 """One pass over a body: leaves stored, size and digests counted, the DAG built above them.
 
 A body that fits one slab stays in memory until its commit writes it into the log. A larger one
-streams into a segment of its own: while one slab is received, the one before it is hashed by MD5
-in one thread and by BLAKE3, and written, in another. Two slabs are all the memory that it takes.
+streams into a segment of its own: while one slab is received, the one before it is hashed by MD5,
+side by side with those of other bodies, and in another thread by BLAKE3, and written. Two slabs are
+all the memory that it takes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -37,6 +38,7 @@ from dsn.node import CHUNK_BYTES, UploadOptions
 from dsn.place import Place
 from gateway.budget import ByteBudget, SlabPool
 from gateway.digests import BodyDigests
+from gateway.md5_lanes import Md5Lanes
 
 T = TypeVar("T")
 
@@ -238,10 +240,15 @@ class Ingest:
     """Takes bodies in. One for each process."""
 
     def __init__(
-        self, store: SegmentStore, budget: ByteBudget, threads: ThreadPoolExecutor
+        self,
+        store: SegmentStore,
+        budget: ByteBudget,
+        threads: ThreadPoolExecutor,
+        md5_lanes: Md5Lanes,
     ) -> None:
         self.store = store
         self.threads = threads
+        self._md5_lanes = md5_lanes
         self._budget = budget
         self._slabs = SlabPool(budget)
 
@@ -360,11 +367,16 @@ class Ingest:
         name: str | None,
         options: UploadOptions,
     ) -> IngestedFile:
-        def work() -> FileDraft:
+        if slab.filled <= INLINE_BYTES_MAX:
             digests.update(slab.received())
-            return _slab_draft(slab, name, options)
-
-        draft = work() if slab.filled <= INLINE_BYTES_MAX else await self.run(work)
+            draft = _slab_draft(slab, name, options)
+        else:
+            drafting = asyncio.get_running_loop().run_in_executor(
+                self.threads, partial(_slab_draft, slab, name, options)
+            )
+            hashing = digests.submit(slab.received(), self._md5_lanes, self.threads)
+            await _all((drafting, *hashing))
+            draft = drafting.result()
         return IngestedFile(draft, None, lambda: self._slabs.give(slab))
 
     async def _stream(
@@ -408,10 +420,9 @@ class Ingest:
     def _start(
         self, slab: Slab, digests: BodyDigests, store: Callable[[Slab], None]
     ) -> list[asyncio.Future[None]]:
-        """Begin to work on a filled slab, in one thread for each lane and one to store it."""
+        """Begin to work on a filled slab: its digests, and in one more thread its leaves."""
+        jobs = digests.submit(slab.received(), self._md5_lanes, self.threads)
         loop = asyncio.get_running_loop()
-        pieces = slab.received()
-        jobs = [loop.run_in_executor(self.threads, lane, pieces) for lane in digests.lanes()]
         return [*jobs, loop.run_in_executor(self.threads, store, slab)]
 
 
@@ -484,7 +495,7 @@ async def _fill(body: Body, slab: Slab) -> bool:
     return not slab.is_full
 
 
-async def _all(jobs: Sequence[asyncio.Future[None]]) -> None:
+async def _all(jobs: Sequence[asyncio.Future[Any]]) -> None:
     """Wait for every job, also when the request is cancelled; raise the first error."""
     gathered = asyncio.gather(*jobs, return_exceptions=True)
     try:

@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
     {"gateway.recovery"},
     {"gateway.catalog"},
     {"gateway.room", "gateway.budget", "gateway.digests", "gateway.file_cid"},
+    {"gateway.md5_lanes"},
     {"gateway.s3"},
     {"gateway.config", "gateway.keys", "gateway.logs"},
     {"dsn"},

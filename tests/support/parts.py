@@ -26,6 +26,7 @@ from gateway.commits import Committer
 from gateway.data_dir import DataPaths, open_store, recover_data_dir
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest
+from gateway.md5_lanes import new_md5_lanes
 from gateway.objects import NewObject, Objects
 from gateway.recovery import Recovered
 from gateway.s3.part_list import RequestedPart
@@ -63,7 +64,8 @@ class Parts:
         self.database = Database(DataPaths(data_dir).catalog)
         self.budget = ByteBudget(budget_bytes)
         self.threads = ThreadPoolExecutor(4)
-        self.ingest = Ingest(self.store, self.budget, self.threads)
+        self.md5_lanes = new_md5_lanes(self.threads)
+        self.ingest = Ingest(self.store, self.budget, self.threads, self.md5_lanes)
         self._ids = (f"{worker}-upload-{n}" for n in itertools.count())
 
     async def __aenter__(self) -> Parts:
@@ -94,6 +96,7 @@ class Parts:
         await self.uploads.close()
         await self.committer.close()
         await self.database.close()
+        self.md5_lanes.close()
         self.threads.shutdown()
         if self._owns_store:
             self.store.close()
