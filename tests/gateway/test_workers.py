@@ -6,10 +6,12 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.support.server import GatewayServer
 
@@ -41,6 +43,27 @@ def test_every_worker_reads_what_another_wrote(clients: list[Any]) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(lambda n: stored_and_read_elsewhere(clients, n), range(60)))
     assert len(clients[0].list_objects_v2(Bucket="shared")["Contents"]) == 60
+
+
+def test_of_racing_creators_one_wins_whatever_worker_it_meets(clients: list[Any]) -> None:
+    """The condition is checked under a lock over all workers, in the transaction that commits."""
+
+    def create(key: str, index: int) -> bool:
+        try:
+            clients[index].put_object(
+                Bucket="shared", Key=key, Body=str(index).encode(), IfNoneMatch="*"
+            )
+        except ClientError as refused:
+            assert refused.response["Error"]["Code"] == "PreconditionFailed"
+            return False
+        return True
+
+    with ThreadPoolExecutor(5) as pool:
+        for n in range(20):
+            won = list(pool.map(partial(create, f"race/{n}"), range(5)))
+            assert sum(won) == 1
+            got = clients[0].get_object(Bucket="shared", Key=f"race/{n}")["Body"].read()
+            assert got == str(won.index(True)).encode()
 
 
 def test_parts_may_reach_different_workers(clients: list[Any]) -> None:
