@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,4 +65,7 @@ def folder(tmp_path: Path) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        # Older than what is uploaded now: `aws s3 sync` sends a file again that is newer than its
+        # object's Last-Modified, which S3 cuts to whole seconds.
+        os.utime(path, (1_700_000_000, 1_700_000_000))
     return root
