@@ -7,9 +7,10 @@ code of blake3 is 0x1e; https://github.com/autonomys/auto-sdk (auto-dag-data, `c
 
 from __future__ import annotations
 
-from base64 import b32decode, b32encode
+from base64 import b32decode
 
 from blake3 import blake3
+from libipld import encode_multibase
 
 DIGEST_BYTES = 32
 CID_BYTES = 36
@@ -93,4 +94,4 @@ def _parse_other_base(text: str) -> bytes:
 
 
 def _base32(cid: bytes) -> str:
-    return "b" + b32encode(cid).decode("ascii").rstrip("=").lower()
+    return encode_multibase("b", cid)

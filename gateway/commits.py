@@ -26,7 +26,7 @@ from dsn.car import section_prefix
 from dsn.cid import RECORD_CID_PREFIX, digest_of
 from dsn.layout import decode_layout
 from dsn.place import Place
-from gateway.catalog.apply import apply_record, set_applied
+from gateway.catalog.apply import Applier, set_applied
 from gateway.catalog.database import Database
 from gateway.catalog.queries import applied_stop, last_sequence
 from gateway.catalog.records import ObjectRecord, PartRecord, Record, encode_record
@@ -179,21 +179,24 @@ class Committer:
         # Clocks of other workers may be ahead of ours; the order of the commits decides.
         self._clock.follow(last_sequence(connection))
         staged = _Staged(self._store, writer, group)
+        applier = Applier(connection)
         outcomes: list[Record | Exception] = []
         for waiting in group:
             change = waiting.change
-            try:
-                if change.condition is not None:
+            if change.condition is not None:
+                applier.flush()
+                try:
                     change.condition(connection)
-            except Exception as refused:  # the waiter's answer, nobody else's
-                outcomes.append(refused)
-                continue
+                except Exception as refused:  # the waiter's answer, nobody else's
+                    outcomes.append(refused)
+                    continue
             places = staged.place(change.blocks)
             record = change.record(self._clock.next(), places)
             self._group_records.append(record)
             place = staged.add_record(record)
-            self._unneeded += apply_record(connection, record, place)
+            self._unneeded += applier.apply(record, place)
             outcomes.append(record)
+        applier.flush()
         if staged.buffers:
             self._database.writer_lock.begin(writer.segment)
             writer.append(staged.buffers)

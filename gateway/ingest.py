@@ -348,7 +348,8 @@ class Ingest:
         name: str | None,
         options: UploadOptions,
     ) -> IngestedFile:
-        await self._budget.take(length)
+        if not self._budget.try_take(length):
+            await self._budget.take(length)
         try:
             payload = memoryview(bytearray(length))
             # The byte too many lets the body say whether it ends here, as announced.

@@ -6,12 +6,13 @@ written, so that it can neither forge a line nor drive a terminal.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
 import sys
+import time
 import traceback
-from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Literal, TextIO, cast
 
 import orjson
@@ -56,12 +57,14 @@ def configure(
     out = file or sys.stderr
     as_json = log_format == "json" or (log_format == "auto" and not out.isatty())
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         clean,
     ]
+    _request_lines.file = None
     if as_json:
+        if logging.getLevelNamesMapping()[level.upper()] <= logging.INFO:
+            _request_lines.file = _Unfailing(out.buffer)
         shared += [_exception_text, structlog.processors.JSONRenderer(serializer=_dumps)]
         factory: Any = structlog.BytesLoggerFactory(file=cast(BinaryIO, _Unfailing(out.buffer)))
     else:
@@ -104,9 +107,52 @@ class _Unfailing:
             self._file.flush()
 
 
-def bound(**fields: str | int) -> AbstractContextManager[None]:
-    """A context in which every log line of this task carries the fields, as `request_id`."""
-    return structlog.contextvars.bound_contextvars(**fields)
+def write_request(**fields: str | float | None) -> None:
+    """Write the line of one request: `log.info("request", ...)` at a fraction of its cost.
+
+    Texts among the fields are escaped like those of any other line.
+    """
+    if _request_lines.file is None:
+        structlog.get_logger().info("request", **fields)
+    else:
+        _request_lines.write(fields)
+
+
+class _RequestLines:
+    """Lines of JSON without structlog's chain of processors, which every request would pay for."""
+
+    def __init__(self) -> None:
+        self.file: _Unfailing | None = None
+        self._flushing = False
+        self._second = 0
+        self._second_text = ""
+
+    def write(self, fields: dict[str, str | float | None]) -> None:
+        assert self.file is not None
+        for name, value in fields.items():
+            if type(value) is str:
+                fields[name] = safe(value)
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        fields["event"] = "request"
+        fields["level"] = "info"
+        fields["time"] = f"{self._second_text}.{int((now - second) * 1e6):06}Z"
+        self.file.write(orjson.dumps(fields) + b"\n")
+        if not self._flushing:
+            # Once for all requests that are answered in this turn of the event loop.
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self.file is not None:
+            self.file.flush()
+
+
+_request_lines = _RequestLines()
 
 
 def clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

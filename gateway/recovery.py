@@ -20,7 +20,7 @@ from dsn.blockstore.segments.files import SegmentKind, encode_segment_header, ki
 from dsn.blockstore.segments.scan import Rot, SegmentScan, header_bytes
 from dsn.blockstore.segments.store import SegmentStore
 from dsn.place import Place
-from gateway.catalog.apply import apply_record, drop_stray_parts, note_unread, set_applied
+from gateway.catalog.apply import Applier, drop_stray_parts, note_unread, set_applied
 from gateway.catalog.database import transaction
 from gateway.catalog.queries import all_was_read, applied_segments, part_segments
 from gateway.catalog.records import Record, decode_record
@@ -111,8 +111,10 @@ def _apply_tail(
         records = takewhile(lambda found: found[1].offset < tear, records)
     while batch := list(islice(records, _BATCH_RECORDS)):
         with transaction(connection):
+            applier = Applier(connection)
             for record, place, _ in batch:
-                apply_record(connection, record, place)
+                applier.apply(record, place)
+            applier.flush()
             set_applied(connection, segment, scan.end if tear is None else min(scan.end, tear))
         recovered.records += len(batch)
     stop = scan.end if tear is None else tear

@@ -1,6 +1,6 @@
 """Turns records into rows: the one way in which the catalog changes.
 
-Every function here is idempotent, so that a tail can be applied again after a crash, and gives the
+Everything here is idempotent, so that a tail can be applied again after a crash, and gives the
 same rows in whatever order the records come, so that logs can be read one after the other: of two
 changes the later one by its sequence number wins, and what finishes an upload finishes it for good.
 """
@@ -28,25 +28,104 @@ from gateway.catalog.records import (
 ABORTED = 0
 
 
-def apply_record(connection: sqlite3.Connection, record: Record, place: Place) -> list[int]:
-    """Apply one record, which lies at `place`; the segments that nothing needs from now on."""
-    connection.execute(
-        "INSERT INTO clock (id, sequence) VALUES (1, ?) "
-        "ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
-        (record.sequence,),
-    )
-    match record:
-        case ObjectRecord():
-            return _apply_object(connection, record, place)
-        case PartRecord():
-            return _apply_part(connection, record)
-        case UploadRecord():
-            return _apply_upload(connection, record)
-        case AbortRecord():
-            return _finish_upload(connection, record.upload_id, ABORTED)
-        case BucketRecord():
-            bucket_id(connection, record.account, record.bucket, record.sequence)
+class Applier:
+    """Applies the records of one transaction, in the order in which they are given.
+
+    What single PUTs change is gathered and written together, because each statement by itself
+    costs a group of small ones more than its rows do. `flush` before the catalog is looked at,
+    and at the end.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._sequence = 0
+        self._versions: list[tuple[object, ...]] = []
+        self._objects: list[tuple[object, ...]] = []
+        self._segments: set[int] = set()
+        # Rows that this transaction has seen; a bucket is never removed.
+        self._buckets: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def apply(self, record: Record, place: Place) -> list[int]:
+        """Apply one record, which lies at `place`; the segments that nothing needs from now on."""
+        self._sequence = max(self._sequence, record.sequence)
+        match record:
+            case ObjectRecord():
+                return self._apply_object(record, place)
+            case PartRecord():
+                return _apply_part(self._connection, record)
+            case UploadRecord():
+                bucket = self._bucket(record.account, record.bucket, record.sequence)
+                _apply_upload(self._connection, record, bucket)
+            case AbortRecord():
+                return _finish_upload(self._connection, record.upload_id, ABORTED)
+            case BucketRecord():
+                self._bucket(record.account, record.bucket, record.sequence)
+        return []
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if not self._sequence:
+            return
+        self._connection.execute(
+            "INSERT INTO clock (id, sequence) VALUES (1, ?) "
+            "ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+            (self._sequence,),
+        )
+        self._connection.executemany(
+            "INSERT INTO versions (sequence, bucket, key, root, size, etag, part_sizes, checksum, "
+            "metadata, layout, log, log_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO NOTHING",
+            self._versions,
+        )
+        self._connection.executemany(
+            "INSERT INTO objects (bucket, key, sequence, size, etag, part_count) "
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence, "
+            "size = excluded.size, etag = excluded.etag, part_count = excluded.part_count "
+            "WHERE excluded.sequence > sequence",
+            self._objects,
+        )
+        if self._segments:
+            adopt_segments(self._connection, self._segments)
+        self._sequence = 0
+        self._versions.clear()
+        self._objects.clear()
+        self._segments.clear()
+
+    def _apply_object(self, record: ObjectRecord, place: Place) -> list[int]:
+        bucket = self._bucket(record.account, record.bucket, record.sequence)
+        self._versions.append(
+            (
+                record.sequence,
+                bucket,
+                record.key,
+                record.root,
+                record.size,
+                record.etag,
+                orjson.dumps(record.part_sizes) if record.part_sizes else None,
+                orjson.dumps(record.checksum).decode() if record.checksum else None,
+                orjson.dumps(record.metadata),
+                record.layout,
+                place.segment,
+                place.offset,
+            )
+        )
+        self._objects.append(
+            (bucket, record.key, record.sequence, record.size, record.etag, record.part_count)
+        )
+        used = decode_layout(record.layout).segments()
+        self._segments.update(s for s in used if kind_of(s) is not SegmentKind.LOG)
+        if record.upload_id is None:
             return []
+        voided = _finish_upload(self._connection, record.upload_id, record.sequence)
+        return [segment for segment in voided if segment not in used]
+
+    def _bucket(self, account: str, name: str, sequence: int) -> int:
+        known = self._buckets.get((account, name))
+        if known is not None and known[1] <= sequence:
+            return known[0]
+        bucket = bucket_id(self._connection, account, name, sequence)
+        self._buckets[account, name] = (bucket, sequence)
+        return bucket
 
 
 def bucket_id(connection: sqlite3.Connection, account: str, name: str, sequence: int) -> int:
@@ -90,46 +169,9 @@ def note_unread(connection: sqlite3.Connection, log: int, start: int, stop: int)
     )
 
 
-def _apply_object(connection: sqlite3.Connection, record: ObjectRecord, place: Place) -> list[int]:
-    bucket = bucket_id(connection, record.account, record.bucket, record.sequence)
-    connection.execute(
-        "INSERT INTO versions (sequence, bucket, key, root, size, etag, part_sizes, checksum, "
-        "metadata, layout, log, log_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT DO NOTHING",
-        (
-            record.sequence,
-            bucket,
-            record.key,
-            record.root,
-            record.size,
-            record.etag,
-            orjson.dumps(record.part_sizes) if record.part_sizes else None,
-            orjson.dumps(record.checksum).decode() if record.checksum else None,
-            orjson.dumps(record.metadata),
-            record.layout,
-            place.segment,
-            place.offset,
-        ),
-    )
-    connection.execute(
-        "INSERT INTO objects (bucket, key, sequence, size, etag, part_count) "
-        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence, "
-        "size = excluded.size, etag = excluded.etag, part_count = excluded.part_count "
-        "WHERE excluded.sequence > sequence",
-        (bucket, record.key, record.sequence, record.size, record.etag, record.part_count),
-    )
-    used = decode_layout(record.layout).segments()
-    adopt_segments(connection, (s for s in used if kind_of(s) is not SegmentKind.LOG))
-    if record.upload_id is None:
-        return []
-    voided = _finish_upload(connection, record.upload_id, record.sequence)
-    return [segment for segment in voided if segment not in used]
-
-
-def _apply_upload(connection: sqlite3.Connection, record: UploadRecord) -> list[int]:
-    bucket = bucket_id(connection, record.account, record.bucket, record.sequence)
+def _apply_upload(connection: sqlite3.Connection, record: UploadRecord, bucket: int) -> None:
     if _is_finished(connection, record.upload_id):
-        return []
+        return
     connection.execute(
         "INSERT INTO uploads (id, bucket, key, sequence, metadata, checksum) "
         "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -142,7 +184,6 @@ def _apply_upload(connection: sqlite3.Connection, record: UploadRecord) -> list[
             orjson.dumps(record.checksum).decode() if record.checksum else None,
         ),
     )
-    return []
 
 
 def _apply_part(connection: sqlite3.Connection, record: PartRecord) -> list[int]:

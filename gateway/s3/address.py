@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from gateway.s3.errors import ErrorCode, S3Error
@@ -13,8 +13,7 @@ KEY_BYTES_MAX = 1024
 DEFAULT_BUCKET = "default"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """What a path names: the service (no bucket), a bucket (no key), or an object.
 
     `key` is the decoded key: valid UTF-8 without NUL, 1 to 1024 bytes. `base_path` is the

@@ -80,6 +80,8 @@ def parse_metadata(headers: Iterable[tuple[str, str]]) -> ObjectMetadata:
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name = raw_name.lower()
+        if name[:6] != "x-amz-" and name not in _SYSTEM_NAMES:
+            continue
         value = _readable(raw_value.strip(" \t"))
         found[name] = f"{found[name]},{value}" if name in found else value
     refuse_unsupported_headers(found)
@@ -92,10 +94,10 @@ def parse_metadata(headers: Iterable[tuple[str, str]]) -> ObjectMetadata:
     )
     _check_user(user)
     system = {
-        attribute: _check_value(name, found[name.lower()])
-        for name, attribute in _SYSTEM_HEADERS.items()
+        attribute: _check_value(name, found[lower])
+        for lower, (name, attribute) in _SYSTEM_NAMES.items()
         # An empty header is the same as none.
-        if found.get(name.lower())
+        if found.get(lower)
     }
     if "content_encoding" in system:
         stored = _without_aws_chunked(system.pop("content_encoding"))
@@ -114,8 +116,8 @@ def response_overrides(query: Mapping[str, str]) -> dict[str, str]:
     """
     return {
         name: _check_value(parameter, query[parameter])
-        for name in _SYSTEM_HEADERS
-        if query.get(parameter := f"response-{name.lower()}")
+        for parameter, name in _OVERRIDES.items()
+        if query.get(parameter)
     }
 
 
@@ -143,6 +145,8 @@ _SYSTEM_HEADERS = {
     "Content-Language": "content_language",
     "Expires": "expires",
 }
+_SYSTEM_NAMES = {name.lower(): (name, attribute) for name, attribute in _SYSTEM_HEADERS.items()}
+_OVERRIDES = {f"response-{name.lower()}": name for name in _SYSTEM_HEADERS}
 _OWN_NAME = USER_PREFIX + "cid"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from gateway.s3.address import Address
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
-from gateway.s3.query import hoisted_headers
 from gateway.s3.unsupported_headers import find_unsupported_header
 
 
@@ -86,8 +84,7 @@ class Scope(Enum):
     OBJECT = "OBJECT"
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderFacts:
+class HeaderFacts(NamedTuple):
     """What the choice of an operation needs to know of the headers.
 
     `asks_for_object`: a header that only operations on objects have (Range, If-*).
@@ -100,15 +97,13 @@ class HeaderFacts:
     unsupported: str | None = None
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], query: Mapping[str, str]) -> HeaderFacts:
-        """Gather the facts from the headers and from those that presigning put in the query."""
-        names = {name.lower() for name in headers}
-        names.update(hoisted_headers(query))
+    def of(cls, headers: Mapping[str, str]) -> HeaderFacts:
+        """Gather the facts from the headers (lower-case names), those of the query included."""
         return cls(
-            has_copy_source=_COPY_SOURCE in names,
-            has_origin="origin" in names,
-            asks_for_object=not names.isdisjoint(_OBJECT_HEADERS),
-            unsupported=find_unsupported_header(names),
+            has_copy_source=_COPY_SOURCE in headers,
+            has_origin="origin" in headers,
+            asks_for_object=not headers.keys().isdisjoint(_OBJECT_HEADERS),
+            unsupported=find_unsupported_header(headers),
         )
 
 

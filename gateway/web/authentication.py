@@ -6,16 +6,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.sigv4 import (
+from gateway.s3.credentials import (
     STREAMING_SIGNED,
     STREAMING_SIGNED_TRAILER,
-    ChunkSigner,
     RequestHead,
     find_claim,
     parse_authorization,
-    verify,
 )
+from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.sigv4 import ChunkSigner, verify
 from gateway.web.requests import Identity
 
 # An unknown key costs what a wrong secret costs.

@@ -25,13 +25,13 @@ from gateway.s3.checksums import (
     expected_checksum,
     expected_md5,
 )
-from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.sigv4 import (
+from gateway.s3.credentials import (
     STREAMING_SIGNED,
     STREAMING_SIGNED_TRAILER,
     STREAMING_UNSIGNED_TRAILER,
     UNSIGNED_PAYLOAD,
 )
+from gateway.s3.errors import ErrorCode, S3Error
 from gateway.web.receiving import DirectReceiver
 from gateway.web.requests import S3Request
 from gateway.web.server import S3Protocol
@@ -152,8 +152,12 @@ class RequestBody:
             await self._request.writer.write(_CONTINUE)
             self._request.writer.output_size = 0
         try:
-            async with asyncio.timeout(self._idle_seconds_max):
-                data = await self._stream.readany()
+            if self._stream.at_eof() or self._stream._buffer:
+                # The timer that waiting needs costs more than a small body.
+                data = self._stream.read_nowait()
+            else:
+                async with asyncio.timeout(self._idle_seconds_max):
+                    data = await self._stream.readany()
         except TimeoutError:
             raise S3Error(ErrorCode.RequestTimeout) from None
         except (ClientError, ConnectionError, HttpProcessingError) as error:

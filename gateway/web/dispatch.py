@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import secrets
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
+from gateway.logs import write_request
 from gateway.s3.address import flat_address, order_base_paths, parse_address
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
@@ -28,6 +28,7 @@ from gateway.web.responses import (
     add_common_headers,
     empty_response,
     error_response,
+    new_request_id,
 )
 from gateway.web.server import S3Protocol
 from gateway.web.services import Services
@@ -84,7 +85,7 @@ class Dispatcher:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; never raises but when the connection is to be dropped."""
         started = time.perf_counter()
-        request_id = secrets.token_hex(8).upper()
+        request_id = new_request_id()
         outcome = _Outcome()
         try:
             response = await self._answer(request, request_id, outcome)
@@ -109,8 +110,7 @@ class Dispatcher:
                 # What the client does with a body that nobody asked for cannot be known.
                 response.force_close()
         if self._access_log:
-            log.info(
-                "request",
+            write_request(
                 request_id=request_id,
                 remote=request.remote,
                 method=request.method,
@@ -139,9 +139,7 @@ class Dispatcher:
         s3 = S3Request(request, request_id, head, query, effective_headers(head, query), address)
         s3.identity = self._authenticator.authenticate(head, address.base_path)
         outcome.account = s3.identity.account
-        operation = resolve_operation(
-            request.method, address, query, HeaderFacts.of(head.headers, query)
-        )
+        operation = resolve_operation(request.method, address, query, HeaderFacts.of(s3.headers))
         operation = await self._settle(operation, s3)
         outcome.operation = operation.name
         if operation in OBJECT_OPERATIONS and address.key is None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiohttp import web
 
 from gateway.s3.address import Address
+from gateway.s3.credentials import RequestHead
 from gateway.s3.query import hoisted_headers
-from gateway.s3.sigv4 import ChunkSigner, RequestHead
+from gateway.s3.sigv4 import ChunkSigner
 
 _ABSOLUTE_FORM = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who sent a request.
 
     `payload_hash` is the x-amz-content-sha256 that was signed; `chunk_signer` verifies an

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from typing import Any
 
 import structlog
@@ -13,7 +12,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.web.receiving import DirectReceiver
-from gateway.web.responses import add_common_headers, error_response
+from gateway.web.responses import add_common_headers, error_response, new_request_id
 
 log = structlog.get_logger()
 
@@ -122,7 +121,7 @@ class S3Protocol(RequestHandler):
             if type(exc).__name__ == "LineTooLong":
                 code = ErrorCode.RequestHeaderSectionTooLarge
             error = S3Error(code)
-        request_id = secrets.token_hex(8).upper()
+        request_id = new_request_id()
         response = error_response(error, method="GET", resource="", request_id=request_id)
         add_common_headers(response, request_id)
         response.force_close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pytest
@@ -54,15 +56,37 @@ def test_line_is_json_with_time_level_and_event() -> None:
     assert line["time"].endswith("Z")
 
 
-def test_lines_inside_a_request_carry_its_id() -> None:
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_line_of_a_request_is_escaped_and_whole(
+    log_format: Literal["json", "console"],
+) -> None:
+    out = configured(log_format)
+    for number in range(3):
+        path = f"/s3/b/\x1b\u202e\ud800{number}?X-Amz-Signature=SESAME"
+        logs.write_request(path=path, status=200, error=None, ms=1.5)
+    await asyncio.sleep(0)
+    assert "SESAME" not in out.text()
+    text = out.text().replace("\\\\", "\\")
+    assert [rf"\x1b\u202e\ud800{number}" in text for number in range(3)] == [True] * 3
+
+
+async def test_line_of_a_request_is_what_structlog_would_write() -> None:
     out = configured()
-    log = structlog.get_logger()
-    with logs.bound(request_id="R1"):
-        log.info("inside")
-    log.info("outside")
-    inside, outside = lines(out)
-    assert inside["request_id"] == "R1"
-    assert "request_id" not in outside
+    fields = {"path": "/s3/b/é\n", "status": 200, "error": None, "ms": 1.5}
+    structlog.get_logger().info("request", **fields)
+    logs.write_request(**fields)
+    await asyncio.sleep(0)
+    slow, fast = lines(out)
+    times = [datetime.fromisoformat(line.pop("time")) for line in (slow, fast)]
+    assert fast == slow
+    assert timedelta() <= times[1] - times[0] < timedelta(seconds=10)
+
+
+async def test_requests_are_not_logged_above_info() -> None:
+    out = configured(level="warning")
+    logs.write_request(path="/")
+    await asyncio.sleep(0)
+    assert out.text() == ""
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

@@ -13,7 +13,7 @@ from gateway.s3.operations import (
     Operation,
     resolve_operation,
 )
-from gateway.s3.query import parse_query
+from gateway.s3.query import hoisted_headers, parse_query
 
 BASE_PATHS = order_base_paths(["/s3"])
 
@@ -23,8 +23,9 @@ def resolve(method: str, target: str, **headers: str) -> Operation:
     address = parse_address("/s3" + path, BASE_PATHS)
     assert isinstance(address, Address)
     query = parse_query(raw_query)
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return resolve_operation(method, address, query, HeaderFacts.of(sent, query))
+    sent = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    facts = HeaderFacts.of({**hoisted_headers(query), **sent})
+    return resolve_operation(method, address, query, facts)
 
 
 def refusal(method: str, target: str, **headers: str) -> S3Error:
