@@ -166,14 +166,27 @@ def decode_layout(encoded: bytes) -> Layout:
         raise InvalidLayoutError(str(error)) from error
 
 
-def _decode_layout(encoded: bytes) -> Layout:
+def layout_segments(encoded: bytes) -> set[int]:
+    """Every segment that an encoded layout names: its first part; InvalidLayoutError."""
+    try:
+        return set(_segment_table(encoded)[0])
+    except (IndexError, ValueError) as error:
+        raise InvalidLayoutError(str(error)) from error
+
+
+def _segment_table(encoded: bytes) -> tuple[list[int], int]:
+    """The segments in order, and where the table ends."""
     if not encoded or encoded[0] != LAYOUT_VERSION:
         raise InvalidLayoutError("unknown layout version")
-    segment_count, at = read_uvarint(encoded, 1)
-    segments = []
-    for _ in range(segment_count):
-        segments.append(int.from_bytes(encoded[at : at + 8], "big"))
-        at += 8
+    count, start = read_uvarint(encoded, 1)
+    stop = start + 8 * count
+    if stop > len(encoded):
+        raise InvalidLayoutError("the table of segments is cut short")
+    return [int.from_bytes(encoded[at : at + 8], "big") for at in range(start, stop, 8)], stop
+
+
+def _decode_layout(encoded: bytes) -> Layout:
+    segments, at = _segment_table(encoded)
     runs = []
     run_count, at = read_uvarint(encoded, at)
     for _ in range(run_count):

@@ -24,7 +24,7 @@ from dsn.blockstore.segments.store import SegmentStore
 from dsn.blockstore.segments.writing import Buffer, SegmentWriter
 from dsn.car import section_prefix
 from dsn.cid import RECORD_CID_PREFIX, digest_of
-from dsn.layout import decode_layout
+from dsn.layout import layout_segments
 from dsn.place import Place
 from gateway.catalog.apply import Applier, set_applied
 from gateway.catalog.database import Database
@@ -118,18 +118,22 @@ class Committer:
         if self._log is not None:
             self._log.close()
 
-    async def commit(self, change: Change) -> Record:
-        """The record, once it is durable and in the catalog.
+    def submit(self, change: Change) -> asyncio.Future[Record]:
+        """Have a change committed; its record, once it is durable and in the catalog.
 
-        Raises what the condition raised, or the OSError that kept it from being durable:
-        UnsettledCommitError where it may become durable all the same.
+        The future raises what the condition raised, or the OSError that kept the record from being
+        durable: UnsettledCommitError where it may become durable all the same. Cancelling it does
+        not take the change back.
         """
         done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         size = sum(len(section) for section in change.blocks.values())
         self._queue.append(_Waiting(change, done, size))
         self._wake.set()
-        # A client that goes away does not take its change out of the group.
-        return await asyncio.shield(done)
+        return done
+
+    async def commit(self, change: Change) -> Record:
+        """As `submit`, awaited."""
+        return await asyncio.shield(self.submit(change))
 
     async def _run(self) -> None:
         while True:
@@ -279,7 +283,7 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
 
 def _segments_of(record: Record) -> set[int]:
     if isinstance(record, ObjectRecord):
-        return decode_layout(record.layout).segments()
+        return layout_segments(record.layout)
     if isinstance(record, PartRecord):
         return {record.segment}
     return set()

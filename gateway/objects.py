@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+
+import structlog
 
 from dsn.blockstore.segments.reader import FileReader
 from dsn.blockstore.segments.store import SegmentStore
@@ -24,12 +28,14 @@ from gateway.catalog.queries import (
     find_version,
     seek_objects,
 )
-from gateway.catalog.records import ObjectRecord
-from gateway.commits import Change, Committer, Places, UnsettledCommitError, to_the_end
+from gateway.catalog.records import ObjectRecord, Record
+from gateway.commits import Change, Committer, Places, UnsettledCommitError
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest, IngestedFile
 from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
 from gateway.s3.listing import ListRequest, Page, list_page
+
+log = structlog.get_logger()
 
 _KNOWN_MAX = 4096
 _KNOWN_LAYOUT_BYTES_MAX = 4096
@@ -81,6 +87,7 @@ class Objects:
         self._ingest = ingest
         self._buckets = buckets
         self._versions = _KnownVersions()
+        self._settling: set[asyncio.Task[ObjectRecord]] = set()
 
     async def put(
         self,
@@ -97,40 +104,25 @@ class Objects:
         await self._buckets.check_writable(new.account, new.bucket)
         await self.check_conditions(new)
         taken = await self._ingest.file(body, digests, new.name, new.options)
-        return await to_the_end(self._commit(new, taken, digests, check))
-
-    async def _commit(
-        self,
-        new: NewObject,
-        taken: IngestedFile,
-        digests: BodyDigests,
-        check: Callable[[], Checksum | None],
-    ) -> ObjectRecord:
         try:
-            checksum = check()
-            md5 = digests.md5
-            if new.expected_root not in (None, taken.draft.root):
-                raise NonCanonicalDagError(
-                    new.expected_root or b"", "Auto Drive would give its bytes another CID"
-                )
+            change = _change(new, taken, check(), digests.md5)
+        except BaseException:
+            await self._ingest.discard(taken)
+            raise
+        committing = self._committer.submit(change)
+        try:
+            with suppress(Exception):  # `_settle` raises it
+                await asyncio.shield(committing)
+        except asyncio.CancelledError:
+            # The client is gone; what the commit still needs goes when its outcome is known.
+            committing.add_done_callback(partial(self._settle_alone, taken))
+            raise
+        return await self._settle(taken, committing)
 
-            def record(sequence: int, places: Places) -> ObjectRecord:
-                return ObjectRecord(
-                    sequence,
-                    new.account,
-                    new.bucket,
-                    new.key,
-                    taken.draft.root,
-                    taken.draft.size,
-                    md5,
-                    encode_layout(taken.draft.layout(places)),
-                    new.metadata,
-                    checksum=checksum,
-                )
-
-            committed = await self._committer.commit(
-                Change(record, taken.draft.blocks, commit_condition(new))
-            )
+    async def _settle(self, taken: IngestedFile, committed: asyncio.Future[Record]) -> ObjectRecord:
+        """Keep what was committed, let go of what was not; the record, or what kept it away."""
+        try:
+            record = committed.result()
         except UnsettledCommitError:
             self._ingest.leave(taken)
             raise
@@ -138,8 +130,18 @@ class Objects:
             await self._ingest.discard(taken)
             raise
         await self._ingest.keep(taken)
-        assert isinstance(committed, ObjectRecord)
-        return committed
+        assert isinstance(record, ObjectRecord)
+        return record
+
+    def _settle_alone(self, taken: IngestedFile, committed: asyncio.Future[Record]) -> None:
+        settling = asyncio.create_task(self._settle(taken, committed))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settled)
+
+    def _settled(self, settling: asyncio.Task[ObjectRecord]) -> None:
+        self._settling.discard(settling)
+        if not settling.cancelled() and (error := settling.exception()) is not None:
+            log.info("commit refused after its client went away", error=repr(error))
 
     async def check_conditions(self, new: NewObject) -> None:
         """Refuse a write early whose conditions fail now; the commit checks them again."""
@@ -167,6 +169,31 @@ class Objects:
             return list_page(seek, request)
 
         return await self._database.scan(page)
+
+
+def _change(new: NewObject, taken: IngestedFile, checksum: Checksum | None, md5: bytes) -> Change:
+    """What commits a body under its key; NonCanonicalDagError for another root than expected."""
+    draft = taken.draft
+    if new.expected_root not in (None, draft.root):
+        raise NonCanonicalDagError(
+            new.expected_root or b"", "Auto Drive would give its bytes another CID"
+        )
+
+    def record(sequence: int, places: Places) -> ObjectRecord:
+        return ObjectRecord(
+            sequence,
+            new.account,
+            new.bucket,
+            new.key,
+            draft.root,
+            draft.size,
+            md5,
+            encode_layout(draft.layout(places)),
+            new.metadata,
+            checksum=checksum,
+        )
+
+    return Change(record, draft.blocks, commit_condition(new))
 
 
 class _KnownVersions:

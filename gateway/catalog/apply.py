@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import orjson
 
 from dsn.blockstore.segments.files import SegmentKind, kind_of
-from dsn.layout import decode_layout
+from dsn.layout import layout_segments
 from dsn.place import Place
 from gateway.catalog.records import (
     AbortRecord,
@@ -112,7 +112,7 @@ class Applier:
         self._objects.append(
             (bucket, record.key, record.sequence, record.size, record.etag, record.part_count)
         )
-        used = decode_layout(record.layout).segments()
+        used = layout_segments(record.layout)
         self._segments.update(s for s in used if kind_of(s) is not SegmentKind.LOG)
         if record.upload_id is None:
             return []

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dsn.errors import InvalidLayoutError
 from dsn.framing import FULL_SECTION_BYTES
-from dsn.layout import Layout, Run, RunList, decode_layout, encode_layout
+from dsn.layout import Layout, Run, RunList, decode_layout, encode_layout, layout_segments
 from dsn.place import Place
 
 SEGMENTS = st.integers(0, (1 << 63) - 1)
@@ -35,6 +35,19 @@ def unrolled(runs: tuple[Run, ...]) -> list[tuple[int, int]]:
 @given(LAYOUTS)
 def test_a_layout_survives_being_written(layout: Layout) -> None:
     assert decode_layout(encode_layout(layout)) == layout
+
+
+@given(LAYOUTS)
+def test_the_segments_are_told_without_the_rest(layout: Layout) -> None:
+    assert layout_segments(encode_layout(layout)) == layout.segments()
+
+
+@given(st.binary(max_size=40))
+def test_segments_of_any_bytes_are_told_or_refused(encoded: bytes) -> None:
+    with suppress(InvalidLayoutError):
+        layout_segments(encoded)
+    with pytest.raises(InvalidLayoutError):
+        layout_segments(encode_layout(Layout((), (Place(1, 2),)))[:9])
 
 
 @given(LAYOUTS, st.data())

@@ -264,6 +264,39 @@ async def test_a_client_that_goes_away_during_its_commit_harms_nobody(
     assert recover(data_dir).removed == []
 
 
+@pytest.mark.parametrize("size", [10, 500_000, 3_000_000])
+async def test_a_refused_commit_of_a_client_that_went_away_leaves_nothing(
+    data_dir: Path, size: int
+) -> None:
+    async with Parts(data_dir) as parts:
+        write = parts.database.write
+        arrived, leave = asyncio.Event(), asyncio.Event()
+
+        async def slow(change):
+            arrived.set()
+            await leave.wait()
+            return await write(change)
+
+        await parts.put("other", b"x")
+        parts.database.write = slow  # type: ignore[method-assign]
+        first = asyncio.create_task(parts.put("k", b"first"))
+        await arrived.wait()
+        before = parts.segments()
+        going = asyncio.create_task(parts.put("k", noise(size, 1), conditions=IF_ABSENT))
+        while not parts.committer._queue:
+            await asyncio.sleep(0.001)
+        going.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await going
+        leave.set()
+        await first
+        await parts.put("last", b"x")
+        while parts.budget.bytes_in_use:
+            await asyncio.sleep(0.001)
+        assert parts.segments() == before
+        assert await parts.get("k") == b"first"
+
+
 async def test_sequence_numbers_follow_the_commits_whatever_the_clocks_say(data_dir: Path) -> None:
     """A worker that started after the clock was set back must not be overruled by the others."""
     hour = 3_600_000_000_000
