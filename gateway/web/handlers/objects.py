@@ -10,7 +10,7 @@ from dsn.node import Compression, Encryption, UploadOptions
 from gateway.catalog.queries import VersionRow
 from gateway.catalog.records import ObjectRecord
 from gateway.objects import NewObject, etag_text
-from gateway.s3.conditions import allows_range, check_read, parse_conditions
+from gateway.s3.conditions import NO_CONDITIONS, allows_range, check_read, parse_conditions
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
 from gateway.s3.metadata import (
@@ -151,8 +151,11 @@ def _checksum_headers(version: VersionRow) -> dict[str, str]:
 
 
 def _is_not_modified(services: Services, request: S3Request, version: VersionRow) -> bool:
+    conditions = parse_conditions(request.headers)
+    if conditions is NO_CONDITIONS:
+        return False
     return check_read(
-        parse_conditions(request.headers),
+        conditions,
         etag_text(version),
         version.modified_us // MICROSECONDS,
         now_seconds=services.now_seconds(),
