@@ -17,7 +17,7 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,13 +31,12 @@ from dsn.md5 import new_md5
 from dsn.node import CHUNK_BYTES
 
 SLABS = 64
-INDEXED = 1 << 20
 Step = Callable[[Slab], object]
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    options = arguments()
+    options = arguments(words)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.directory)))
         slabs = [filled_slab() for _ in range(SLABS)]
@@ -45,7 +44,7 @@ def main() -> None:
             f"CPU microseconds a chunk of {CHUNK_BYTES:,} bytes; median of {options.rounds} rounds"
         )
         for title, steps in (
-            ("up", steps_up(folder, stack)),
+            ("up", steps_up(folder, stack, options.indexed)),
             ("down", steps_down(folder, stack, slabs)),
         ):
             print(f"\n{title}")
@@ -56,14 +55,15 @@ def main() -> None:
                 print(f"  {name:<58}{cost:8.2f}", flush=True)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--directory", help="where files are written: on the disk to measure")
-    return parser.parse_args()
+    parser.add_argument("--indexed", type=int, default=1 << 20, help="blocks in the index")
+    return parser.parse_args(words)
 
 
 def filled_slab() -> Slab:
@@ -84,7 +84,7 @@ def microseconds_a_chunk(step: Step, slabs: list[Slab]) -> float:
     return (time.process_time_ns() - started) / 1000 / (len(slabs) * LEAVES_PER_SLAB)
 
 
-def steps_up(folder: Path, stack: ExitStack) -> Iterator[tuple[str, Step]]:
+def steps_up(folder: Path, stack: ExitStack, indexed: int) -> Iterator[tuple[str, Step]]:
     """What a chunk of a PUT costs, in the order in which it happens."""
     sender, receiver = connected(stack)
 
@@ -100,13 +100,13 @@ def steps_up(folder: Path, stack: ExitStack) -> Iterator[tuple[str, Step]]:
     yield "BLAKE3 of the node where it lies, CID framed", lambda slab: slab.hash_leaves()
     index = DigestIndex(folder / "index")
     stack.callback(index.close)
-    for start in range(0, INDEXED, 1 << 16):
+    for start in range(0, indexed, 1 << 16):
         index.add(((os.urandom(32), 1, start + i) for i in range(1 << 16)), {})
 
     def look_up(_: Slab) -> None:
         index.lookup([os.urandom(32) for _ in range(LEAVES_PER_SLAB)])
 
-    yield "look-up in an index of a million, of what is not there", look_up
+    yield f"look-up in an index of {indexed:,}, of what is not there", look_up
     runs = RunList()
     offsets = itertools.count(0, SLAB_BYTES // LEAVES_PER_SLAB)
 
