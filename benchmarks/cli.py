@@ -22,6 +22,7 @@ from rich.console import Console
 from benchmarks.compare import compare, pair_endpoints, regressions
 from benchmarks.generator import Generators
 from benchmarks.machine import describe
+from benchmarks.markdown import markdown_table
 from benchmarks.peers import KINDS, PeerError, make_server
 from benchmarks.plan import Case
 from benchmarks.process_tree import ProcessTree
@@ -226,11 +227,17 @@ def run(
 def report(
     results: Annotated[Path, typer.Argument(metavar="A.json", exists=True, dir_okay=False)],
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report.")] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="One table, as a README shows it.")
+    ] = False,
 ) -> None:
     """Show results again: tables, and a report in HTML."""
     with _errors():
         found = read(results)
-    print_results(_console(), found)
+    if markdown:
+        typer.echo(markdown_table(found), nl=False)
+    else:
+        print_results(_console(), found)
     if html:
         html.write_text(html_report(found))
 

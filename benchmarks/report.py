@@ -7,7 +7,7 @@ from html import escape
 
 from benchmarks.charts import COLOURS, Axis, Bar, Series, bar_chart, line_chart
 from benchmarks.results import Figure, Line, Results
-from benchmarks.scenarios import SCENARIOS, SMALL_BYTES_MAX
+from benchmarks.scenarios import SCENARIOS
 from benchmarks.statistics import QUANTILES
 from benchmarks.units import KIB, MIB, number_text, size_text
 
@@ -125,11 +125,11 @@ class _Page:
     def _bars(self, lines: Sequence[Line]) -> Iterator[str]:
         for case in dict.fromkeys(line.case for line in lines):
             group = [line for line in lines if line.case == case]
-            by_bytes = _by_bytes(group[0])
+            by_bytes = group[0].is_about_bytes
             unit = "MiB/s" if by_bytes else "req/s"
             bars = []
             for line in group:
-                figure = _rate(line, by_bytes)
+                figure = line.rate(by_bytes)
                 if figure:
                     bars.append(self._bar(line.endpoint, figure, unit, line))
             for name, figure in self._results.limits.get(case, {}).items():
@@ -166,13 +166,13 @@ class _Page:
                 yield f"<div><h3>{escape(name)}; {escape(fixed)}</h3>{chart}</div>"
 
     def _sweep(self, group: list[Line], swept: str, values: list[float], name: str) -> str:
-        by_bytes = all(_by_bytes(line) for line in group)
+        by_bytes = all(line.is_about_bytes for line in group)
         series = []
         for endpoint in dict.fromkeys(line.endpoint for line in group):
             found = [
                 (float(line.parameters[swept]), figure)
                 for line in group
-                if line.endpoint == endpoint and (figure := _rate(line, by_bytes))
+                if line.endpoint == endpoint and (figure := line.rate(by_bytes))
             ]
             found.sort(key=lambda pair: pair[0])
             series.append(
@@ -248,7 +248,7 @@ class _Page:
         )
 
     def _timeline(self, group: Sequence[Line]) -> str:
-        by_bytes = _by_bytes(group[0])
+        by_bytes = group[0].is_about_bytes
         series = []
         for line in group:
             for number, record in enumerate(line.rounds):
@@ -352,19 +352,6 @@ def _table_rows(line: Line) -> Iterator[str]:
         yield f'<tr><td colspan="14" class="soft">{escape(line.endpoint)}: {escape(note)}</td></tr>'
     for text, count in line.errors.items():
         yield f'<tr class="bad"><td colspan="14">{count} x {escape(text)}</td></tr>'
-
-
-def _by_bytes(line: Line) -> bool:
-    """Whether bytes rather than requests are what this case is about."""
-    moved = line.figure("total", "bytes")
-    requests = line.figure("total", "requests")
-    if not moved or not requests or not requests.median:
-        return False
-    return moved.median / requests.median > SMALL_BYTES_MAX
-
-
-def _rate(line: Line, by_bytes: bool) -> Figure | None:
-    return line.figure("total", "mib_per_second" if by_bytes else "requests_per_second")
 
 
 def _text(figure: Figure | None) -> str:

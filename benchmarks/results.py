@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.statistics import spread
+from benchmarks.units import SMALL_BYTES_MAX
 
 FORMAT = 1
 Record = dict[str, Any]
@@ -50,6 +51,19 @@ class Line:
     def figure(self, *path: str) -> Figure | None:
         """A figure by its path, such as `total`, `mib_per_second`."""
         return Figure.of(_at(record, path) for record in self.rounds)
+
+    @property
+    def is_about_bytes(self) -> bool:
+        """Whether bytes rather than requests are what this case is about."""
+        moved = self.figure("total", "bytes")
+        requests = self.figure("total", "requests")
+        if not moved or not requests or not requests.median:
+            return False
+        return moved.median / requests.median > SMALL_BYTES_MAX
+
+    def rate(self, by_bytes: bool) -> Figure | None:
+        """MiB a second, or requests a second."""
+        return self.figure("total", "mib_per_second" if by_bytes else "requests_per_second")
 
     @property
     def operations(self) -> list[str]:

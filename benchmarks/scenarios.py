@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from benchmarks.plan import Case
-from benchmarks.units import GIB, KIB, MIB
+from benchmarks.units import GIB, KIB, MIB, SMALL_BYTES_MAX
 
 PUT_LIMITS = ("md5", "blake3", "disk-write", "disk-write-direct")
 SMALL_PUT_LIMITS = ("md5", "sync-appends")
 GET_LIMITS = ("blake3", "loopback")
-# Objects up to this size are bound by requests, not by bytes.
-SMALL_BYTES_MAX = 64 * KIB
 
 
 @dataclass(frozen=True)

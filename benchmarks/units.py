@@ -8,6 +8,9 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+# Objects up to this size are bound by requests, not by bytes.
+SMALL_BYTES_MAX = 64 * KIB
+
 _FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": KIB, "mi": MIB, "gi": GIB}
 
 
