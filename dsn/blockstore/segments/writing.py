@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from dsn.blockstore.segments.files import SegmentFiles, encode_segment_header
+from dsn.blockstore.segments.recent_writes import RecentWrites
 from dsn.errors import PoisonedSegmentError
 
 Buffer = bytes | bytearray | memoryview
@@ -54,9 +55,13 @@ def write_fully(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
 class SegmentWriter:
     """The one writer of a segment. Not thread-safe: its owner makes one call at a time."""
 
-    def __init__(self, files: SegmentFiles, segment: int) -> None:
+    def __init__(
+        self, files: SegmentFiles, segment: int, recent: RecentWrites | None = None
+    ) -> None:
+        """Create the segment; `recent` is told what goes to the disk."""
         self.files = files
         self.segment = segment
+        self._recent = recent
         self._fd = files.create(segment)
         self.end = len(encode_segment_header(segment))
         self.durable_end = 0
@@ -90,6 +95,7 @@ class SegmentWriter:
             self._poisoned = True
             raise
         self.durable_end = self.end
+        self._note_written()
 
     def _begin_write_back(self) -> None:
         """Have the disk busy while the body still comes in, so that the sync finds little to do.
@@ -99,6 +105,11 @@ class SegmentWriter:
         if _sync_file_range is not None:
             length = self.end - self._write_back_end
             _sync_file_range(self._fd, self._write_back_end, length, _SYNC_FILE_RANGE_WRITE)
+        self._note_written()
+
+    def _note_written(self) -> None:
+        if self._recent is not None and self.end > self._write_back_end:
+            self._recent.add(self.segment, self._write_back_end, self.end)
         self._write_back_end = self.end
 
     def cut_back(self, end: int) -> None:
