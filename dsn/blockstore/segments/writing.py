@@ -18,7 +18,7 @@ from dsn.errors import PoisonedSegmentError
 Buffer = bytes | bytearray | memoryview
 
 # How much is appended before the kernel is asked to begin writing it to disk.
-WRITE_BACK_BYTES = 32 << 20
+WRITE_BACK_BYTES = 4 << 20
 _IOV_MAX = 1024
 _SYNC_FILE_RANGE_WRITE = 2
 
