@@ -407,8 +407,8 @@ class Ingest:
                         busy.popleft()
                     return tail
                 spare = None
-                if len(slabs) < SLABS_MAX and not all(job.done() for job in busy[0][1]):
-                    spare = self._slabs.try_take()
+                if not all(job.done() for job in busy[0][1]):
+                    spare = self._try_take(len(slabs))
                 if spare is not None:
                     slabs.append(spare)
                     slab = spare
@@ -424,6 +424,12 @@ class Ingest:
                 await asyncio.gather(*left, return_exceptions=True)
             for used in slabs:
                 self._slabs.give(used)
+
+    def _try_take(self, have: int) -> Slab | None:
+        """One more slab for a stream that has some: a second one gladly, a third one in calm."""
+        if have == 1:
+            return self._slabs.try_take()
+        return self._slabs.try_take_more() if have < SLABS_MAX else None
 
 
 def keep_leaves(leaves: LeafWriter) -> None:
