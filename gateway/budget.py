@@ -76,6 +76,7 @@ class SlabPool:
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self._spare: list[Slab] = []
+        self._lent = 0
 
     async def take(self) -> Slab:
         """A slab with nothing in it; S3Error(SlowDown) when none comes free in time."""
@@ -86,13 +87,19 @@ class SlabPool:
         """A slab with nothing in it, if there is memory for one and nobody waits for it."""
         return self._lend() if self._budget.try_take(SLAB_BYTES) else None
 
+    def try_take_more(self) -> Slab | None:
+        """As `try_take`, but only as long as what is lent will be kept: to make one is dear."""
+        return self.try_take() if self._lent < _SPARE_SLABS_MAX else None
+
     def give(self, slab: Slab) -> None:
         """Hand a slab back; nobody may look at it any more."""
+        self._lent -= 1
         if len(self._spare) < _SPARE_SLABS_MAX:
             self._spare.append(slab)
         self._budget.give(SLAB_BYTES)
 
     def _lend(self) -> Slab:
         slab = self._spare.pop() if self._spare else Slab()
+        self._lent += 1
         slab.filled = 0
         return slab

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from functools import partial
 
 from dsn.md5 import new_md5
 from gateway.md5_lanes import Md5Lanes
 from gateway.s3.checksums import Hasher
+from gateway.strand import Strand
 
 
 class BodyDigests:
@@ -20,6 +22,7 @@ class BodyDigests:
     def __init__(self, others: Sequence[Hasher] = ()) -> None:
         self._md5 = new_md5()
         self._others = list(others)
+        self._strand: Strand | None = None
 
     def add(self, hasher: Hasher) -> None:
         """Have one more digest computed; before the first piece."""
@@ -38,11 +41,12 @@ class BodyDigests:
     def submit(
         self, pieces: Sequence[memoryview], md5_lanes: Md5Lanes, threads: Executor
     ) -> list[asyncio.Future[None]]:
-        """Have the next pieces taken beside the event loop; the ones before must be done with."""
+        """Have the next pieces taken beside the event loop, behind those submitted before."""
         jobs = [md5_lanes.submit(self._md5, pieces)]
         if self._others:
-            loop = asyncio.get_running_loop()
-            jobs.append(loop.run_in_executor(threads, self._update_others, pieces))
+            if self._strand is None:
+                self._strand = Strand(threads)
+            jobs.append(self._strand.submit(partial(self._update_others, pieces)))
         return jobs
 
     def _update_others(self, pieces: Sequence[memoryview]) -> None:

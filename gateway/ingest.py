@@ -1,14 +1,15 @@
 """One pass over a body: leaves stored, size and digests counted, the DAG built above them.
 
 A body that fits one slab stays in memory until its commit writes it into the log. A larger one
-streams into a segment of its own: while one slab is received, the one before it is hashed by MD5,
-side by side with those of other bodies, and in another thread by BLAKE3, and written. Two slabs are
-all the memory that it takes.
+streams into a segment of its own: while one slab is received, those before it are hashed by MD5,
+side by side with those of other bodies, and in another thread by BLAKE3, and written. Three slabs
+are all the memory that it takes.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from dsn.place import Place
 from gateway.budget import ByteBudget, SlabPool
 from gateway.digests import BodyDigests
 from gateway.md5_lanes import Md5Lanes
+from gateway.strand import Strand
 
 T = TypeVar("T")
 
@@ -46,6 +48,8 @@ log = structlog.get_logger()
 
 # Below this, hashing on the event loop is cheaper than a hop to a thread and back.
 INLINE_BYTES_MAX = 64 * 1024
+# One is received into, one hashed and written, one waits so that the hashing goes on.
+SLABS_MAX = 3
 
 
 class Body(Protocol):
@@ -385,46 +389,48 @@ class Ingest:
     ) -> bytes:
         """Pass slab after slab to the digests and to `store`; the bytes after the last full leaf.
 
-        The first slab arrives filled. A second one, if there is memory for it, is received into
-        while the first is worked on; both go back to the pool.
+        The first slab arrives filled. Each one is queued behind those before it as soon as it is
+        full, so that nobody who hashes ever waits for the event loop. One that is done with is
+        received into again; while none is, further ones, if there is memory for them. All go back
+        to the pool.
         """
+        strand = Strand(self.threads)
         slabs = [slab]
-        jobs: list[asyncio.Future[None]] = []
+        busy: deque[tuple[Slab, list[asyncio.Future[None]]]] = deque()
         try:
             while True:
-                current = slabs[0]
-                tail = current.tail()
-                jobs = self._start(current, digests, store)
-                if not current.is_full:
-                    await _all(jobs)
-                    jobs = []
+                tail = slab.tail()
+                jobs = digests.submit(slab.received(), self._md5_lanes, self.threads)
+                busy.append((slab, [*jobs, strand.submit(partial(store, slab))]))
+                if not slab.is_full:
+                    while busy:
+                        await _all(busy[0][1])
+                        busy.popleft()
                     return tail
-                if len(slabs) == 1:
-                    spare = self._slabs.try_take()
-                    if spare is None:
-                        await _all(jobs)
-                        jobs = []
-                    else:
-                        slabs.append(spare)
-                slabs.reverse()
-                slabs[0].filled = 0
-                await _fill(body, slabs[0])
-                await _all(jobs)
-                jobs = []
+                spare = None
+                if not all(job.done() for job in busy[0][1]):
+                    spare = self._try_take(len(slabs))
+                if spare is not None:
+                    slabs.append(spare)
+                    slab = spare
+                else:
+                    await _all(busy[0][1])
+                    slab, _ = busy.popleft()
+                slab.filled = 0
+                await _fill(body, slab)
         finally:
             # Whatever went wrong, nobody works on a slab that is handed back.
-            if jobs:
-                await asyncio.gather(*jobs, return_exceptions=True)
+            left = [job for _, jobs in busy for job in jobs]
+            if left:
+                await asyncio.gather(*left, return_exceptions=True)
             for used in slabs:
                 self._slabs.give(used)
 
-    def _start(
-        self, slab: Slab, digests: BodyDigests, store: Callable[[Slab], None]
-    ) -> list[asyncio.Future[None]]:
-        """Begin to work on a filled slab: its digests, and in one more thread its leaves."""
-        jobs = digests.submit(slab.received(), self._md5_lanes, self.threads)
-        loop = asyncio.get_running_loop()
-        return [*jobs, loop.run_in_executor(self.threads, store, slab)]
+    def _try_take(self, have: int) -> Slab | None:
+        """One more slab for a stream that has some: a second one gladly, a third one in calm."""
+        if have == 1:
+            return self._slabs.try_take()
+        return self._slabs.try_take_more() if have < SLABS_MAX else None
 
 
 def keep_leaves(leaves: LeafWriter) -> None:
@@ -498,15 +504,15 @@ async def _fill(body: Body, slab: Slab) -> bool:
 
 async def _all(jobs: Sequence[asyncio.Future[Any]]) -> None:
     """Wait for every job, also when the request is cancelled; raise the first error."""
-    gathered = asyncio.gather(*jobs, return_exceptions=True)
-    try:
-        outcomes = await asyncio.shield(gathered)
-    except asyncio.CancelledError:
-        await gathered
-        raise
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
+    waiting = [job for job in jobs if not job.done()]
+    if waiting:
+        try:
+            await asyncio.wait(waiting)
+        except asyncio.CancelledError:
+            await asyncio.gather(*jobs, return_exceptions=True)
+            raise
+    for job in jobs:
+        job.result()
 
 
 def _nothing() -> None:

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Protocol
 
 from dsn.md5 import LANES, Md5, update_side_by_side
 from dsn.node import CHUNK_BYTES
+from gateway.strand import Strand
 
 # What is hashed of each stream before others may join: half a millisecond's worth, against some
 # 20 microseconds that it costs to look for them.
@@ -28,7 +30,7 @@ class Md5Lanes(Protocol):
     def submit(self, md5: Md5, pieces: Sequence[memoryview]) -> asyncio.Future[None]:
         """Update `md5` beside the event loop; neither may be touched until that is done.
 
-        A stream has one submission under way at a time.
+        What is submitted of one stream is taken in that order, also while some is under way.
         """
 
     def close(self) -> None:
@@ -45,9 +47,20 @@ class OneByOne:
 
     def __init__(self, threads: Executor) -> None:
         self._threads = threads
+        # Of the streams that have submissions under way: their strand, and how many.
+        self._under_way: dict[Md5, tuple[Strand, int]] = {}
 
     def submit(self, md5: Md5, pieces: Sequence[memoryview]) -> asyncio.Future[None]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, md5.update, pieces)
+        strand, count = self._under_way.get(md5) or (Strand(self._threads), 0)
+        self._under_way[md5] = strand, count + 1
+        done = strand.submit(partial(md5.update, pieces))
+        done.add_done_callback(lambda _: self._end(md5))
+        return done
+
+    def _end(self, md5: Md5) -> None:
+        strand, count = self._under_way.pop(md5)
+        if count > 1:
+            self._under_way[md5] = strand, count - 1
 
     def close(self) -> None:
         """The pool is closed by its owner."""
@@ -76,6 +89,8 @@ class SideBySide:
 
     def _run(self) -> None:
         jobs: list[_Job] = []
+        # The last job of each stream that has any; its next one follows that.
+        last: dict[Md5, _Job] = {}
         is_closing = False
         while jobs or not is_closing:
             while not is_closing and len(jobs) < LANES and (not jobs or self._queue.qsize()):
@@ -83,12 +98,25 @@ class SideBySide:
                 if job is None:
                     is_closing = True
                 else:
-                    jobs.append(job)
+                    ahead = last.get(job.md5)
+                    last[job.md5] = job
+                    if ahead is None:
+                        jobs.append(job)
+                    else:
+                        ahead.follower = job
+                    del ahead
                 del job
             _hash_slice(jobs)
             finished = [job for job in jobs if job.is_finished]
             if finished:
                 jobs = [job for job in jobs if not job.is_finished]
+                for job in finished:
+                    if job.follower is None:
+                        del last[job.md5]
+                    else:
+                        job.follower.error = job.error
+                        jobs.append(job.follower)
+                    del job
                 _wake(finished)
             # What is done with is let go before the next wait.
             del finished
@@ -97,12 +125,13 @@ class SideBySide:
 class _Job:
     """What one submission has still to do."""
 
-    __slots__ = ("_at", "_pieces", "done", "error", "md5")
+    __slots__ = ("_at", "_pieces", "done", "error", "follower", "md5")
 
     def __init__(self, md5: Md5, pieces: Sequence[memoryview], done: asyncio.Future[None]) -> None:
         self.md5 = md5
         self.done = done
         self.error: Exception | None = None
+        self.follower: _Job | None = None
         self._pieces = pieces
         self._at = 0
 

@@ -29,6 +29,7 @@ LAYERS: list[set[str]] = [
     {"gateway.catalog"},
     {"gateway.room", "gateway.budget", "gateway.digests", "gateway.file_cid"},
     {"gateway.md5_lanes"},
+    {"gateway.strand"},
     {"gateway.s3"},
     {"gateway.config", "gateway.keys", "gateway.logs"},
     {"dsn"},

@@ -19,7 +19,8 @@ log = structlog.get_logger()
 # A presigned URL with a session token needs more than aiohttp's 8 KiB.
 LINE_BYTES_MAX = 16 * 1024
 HEADERS_MAX = 128
-READ_BUFFER_BYTES = 512 * 1024
+# What comes in of a body before its handler runs is copied twice: let it be one read, not more.
+READ_BUFFER_BYTES = 64 * 1024
 LINGERING_SECONDS = 2.0
 
 

@@ -90,3 +90,27 @@ async def test_slabs_are_lent_again_empty() -> None:
     again = await pool.take()
     assert again is slab
     assert again.filled == 0
+
+
+async def test_more_slabs_are_lent_as_long_as_they_will_be_kept() -> None:
+    budget = ByteBudget(40 * SLAB_BYTES)
+    pool = SlabPool(budget)
+    lent = [await pool.take() for _ in range(10)]
+    while (slab := pool.try_take_more()) is not None:
+        lent.append(slab)
+    assert len(lent) == 16
+    lent += [await pool.take(), await pool.take()]
+    kept = lent[:16]
+    for slab in kept:
+        pool.give(slab)
+    assert pool.try_take_more() in kept
+    assert budget.bytes_in_use == 3 * SLAB_BYTES
+
+
+async def test_no_more_slabs_are_lent_than_the_budget_has() -> None:
+    pool = SlabPool(ByteBudget(SLAB_BYTES))
+    slab = await pool.take()
+    assert pool.try_take() is None
+    assert pool.try_take_more() is None
+    pool.give(slab)
+    assert pool.try_take_more() is slab

@@ -107,6 +107,57 @@ async def test_who_is_at_fault_fails_alone(lanes: Md5Lanes) -> None:
     assert good[0].digest() == hashlib.md5(SLAB * 2).digest()
 
 
+async def test_what_is_submitted_of_a_stream_is_taken_in_that_order(lanes: Md5Lanes) -> None:
+    """Also while some of it is under way, and among more streams than there are lanes."""
+
+    async def stream(number: int) -> None:
+        chance = random.Random(number)
+        md5, expected, jobs = new_md5(), hashlib.md5(), []
+        for _ in range(12):
+            pieces = slab(chance.choice([0, 1, 1000, SLICE_BYTES, 1 << 20]), chance.randrange(99))
+            jobs.append(lanes.submit(md5, pieces))
+            for piece in pieces:
+                expected.update(piece)
+            if chance.random() < 0.3:
+                await chance.choice(jobs)
+        await asyncio.gather(*jobs)
+        assert md5.digest() == expected.digest()
+
+    await asyncio.gather(*(stream(n) for n in range(2 * LANES + 3)))
+
+
+async def test_what_follows_in_a_stream_begins_without_a_turn_of_the_loop(
+    side_by_side: SideBySide, slices: Slices
+) -> None:
+    md5 = new_md5()
+    jobs = [side_by_side.submit(md5, slab(1000)), side_by_side.submit(md5, slab(2000))]
+    slices.go_on()
+    for _ in range(2):
+        assert slices.begun.acquire(timeout=20)
+    assert not jobs[0].done()
+    await asyncio.gather(*jobs)
+    assert slices.streams == [1, 1]
+
+
+async def test_what_waits_behind_a_failure_fails_with_it(
+    side_by_side: SideBySide, slices: Slices
+) -> None:
+    md5, other = new_md5(), new_md5()
+    bad = [memoryview(SLAB)[::2]]
+    jobs = [side_by_side.submit(md5, pieces) for pieces in (slab(), bad, slab(), slab())]
+    jobs.append(side_by_side.submit(other, slab()))
+    slices.go_on()
+    outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [isinstance(outcome, BufferError) for outcome in outcomes] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert other.digest() == hashlib.md5(SLAB).digest()
+
+
 async def test_closing_finishes_what_was_submitted(lanes: Md5Lanes) -> None:
     md5s = [new_md5() for _ in range(LANES + 5)]
     jobs = [lanes.submit(md5, slab()) for md5 in md5s]

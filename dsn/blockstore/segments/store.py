@@ -11,6 +11,7 @@ from pathlib import Path
 from dsn.blockstore.digest_index import DigestIndex
 from dsn.blockstore.pending_index import PendingIndex
 from dsn.blockstore.segments.files import SegmentFiles, SegmentKind, new_segment_id
+from dsn.blockstore.segments.recent_writes import RecentWrites, default_bytes_max
 from dsn.blockstore.segments.scan import SegmentScan, read_block
 from dsn.blockstore.segments.writing import SegmentWriter
 from dsn.cid import DIGEST_BYTES, digest_of
@@ -35,8 +36,13 @@ class SegmentStore:
         *,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         random_bits: Callable[[], int] = lambda: secrets.randbits(19),
+        recent_bytes_max: int | None = None,
     ) -> None:
+        """`recent_bytes_max` of the large segments' newest bytes stay in the page cache."""
         self.files = SegmentFiles(directory)
+        self._recent = RecentWrites(
+            self.files, default_bytes_max() if recent_bytes_max is None else recent_bytes_max
+        )
         self.index = index
         self.pending = PendingIndex(index)
         self._now_ms = now_ms
@@ -48,10 +54,12 @@ class SegmentStore:
 
     def new_writer(self, kind: SegmentKind) -> SegmentWriter:
         """The writer of a new segment."""
+        # A log holds small objects, which are read at random: its pages are left to the kernel.
+        recent = None if kind is SegmentKind.LOG else self._recent
         while True:
             segment = new_segment_id(kind, self._now_ms(), self._random_bits())
             try:
-                return SegmentWriter(self.files, segment)
+                return SegmentWriter(self.files, segment, recent)
             except FileExistsError:
                 continue
 

@@ -12,25 +12,34 @@ import os
 from collections.abc import Callable, Sequence
 
 from dsn.blockstore.segments.files import SegmentFiles, encode_segment_header
+from dsn.blockstore.segments.recent_writes import RecentWrites
 from dsn.errors import PoisonedSegmentError
 
 Buffer = bytes | bytearray | memoryview
 
 # How much is appended before the kernel is asked to begin writing it to disk.
-WRITE_BACK_BYTES = 32 << 20
+WRITE_BACK_BYTES = 4 << 20
+# How much of a large segment is reserved on disk at a time: pages that have their place already
+# cost half as much to write, and lie in one stretch.
+RESERVE_BYTES = 16 << 20
 _IOV_MAX = 1024
 _SYNC_FILE_RANGE_WRITE = 2
+_FALLOC_FL_KEEP_SIZE = 1
 
 
-def _find_sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    function = getattr(ctypes.CDLL(None), "sync_file_range", None)
+def _find(name: str, *arguments: type[ctypes._SimpleCData[int]]) -> Callable[..., int] | None:
+    """A function of the C library that only Linux has; None elsewhere."""
+    function = getattr(ctypes.CDLL(None), name, None)
     if function is not None:
-        function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+        function.argtypes = arguments
     return function
 
 
-# Linux only; elsewhere the sync at the end does all of it.
-_sync_file_range = _find_sync_file_range()
+# Where they are missing, the sync at the end does all of it.
+_sync_file_range = _find(
+    "sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint
+)
+_fallocate = _find("fallocate", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 
 def write_fully(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
@@ -54,13 +63,18 @@ def write_fully(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
 class SegmentWriter:
     """The one writer of a segment. Not thread-safe: its owner makes one call at a time."""
 
-    def __init__(self, files: SegmentFiles, segment: int) -> None:
+    def __init__(
+        self, files: SegmentFiles, segment: int, recent: RecentWrites | None = None
+    ) -> None:
+        """Create the segment. `recent` is for a large one: told what goes to the disk."""
         self.files = files
         self.segment = segment
+        self._recent = recent
         self._fd = files.create(segment)
         self.end = len(encode_segment_header(segment))
         self.durable_end = 0
         self._write_back_end = 0
+        self._reserved_end = 0
         self._poisoned = False
         self._name_is_durable = False
 
@@ -72,6 +86,8 @@ class SegmentWriter:
         if self._poisoned:
             raise PoisonedSegmentError(self.segment)
         start = self.end
+        if self._recent is not None:
+            self._reserve(start + sum(map(len, buffers)))
         self.end += write_fully(self._fd, buffers, start)
         if self.end - self._write_back_end >= WRITE_BACK_BYTES:
             self._begin_write_back()
@@ -82,6 +98,10 @@ class SegmentWriter:
         if self._poisoned:
             raise PoisonedSegmentError(self.segment)
         try:
+            if self._reserved_end > self.end:
+                # Also gives back what lies behind the end and was never part of the file.
+                os.ftruncate(self._fd, self.end)
+                self._reserved_end = self.end
             os.fdatasync(self._fd)
             if not self._name_is_durable:
                 self.files.sync_name(self.segment)
@@ -90,6 +110,17 @@ class SegmentWriter:
             self._poisoned = True
             raise
         self.durable_end = self.end
+        self._note_written()
+
+    def _reserve(self, stop: int) -> None:
+        """Have the disk set blocks aside up to `stop` and beyond; the file stays as long as it is.
+
+        Another hint: a file system that cannot, or is full, says so again when it is written to.
+        """
+        if stop > self._reserved_end and _fallocate is not None:
+            start = max(self._reserved_end, self.end)
+            self._reserved_end = stop + RESERVE_BYTES
+            _fallocate(self._fd, _FALLOC_FL_KEEP_SIZE, start, self._reserved_end - start)
 
     def _begin_write_back(self) -> None:
         """Have the disk busy while the body still comes in, so that the sync finds little to do.
@@ -99,6 +130,11 @@ class SegmentWriter:
         if _sync_file_range is not None:
             length = self.end - self._write_back_end
             _sync_file_range(self._fd, self._write_back_end, length, _SYNC_FILE_RANGE_WRITE)
+        self._note_written()
+
+    def _note_written(self) -> None:
+        if self._recent is not None and self.end > self._write_back_end:
+            self._recent.add(self.segment, self._write_back_end, self.end)
         self._write_back_end = self.end
 
     def cut_back(self, end: int) -> None:

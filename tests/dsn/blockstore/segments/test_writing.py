@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dsn.blockstore.segments import writing
 from dsn.blockstore.segments.files import SegmentKind
 from dsn.blockstore.segments.scan import SegmentScan, header_bytes
 from dsn.blockstore.segments.store import SegmentStore
@@ -151,4 +152,77 @@ def test_a_header_that_does_not_fit_leaves_no_file(
             return
     writer.append(SECTIONS[:1])
     assert len(list(SegmentScan(store.files, writer.segment).sections())) == 1
+    writer.close()
+
+
+@pytest.mark.parametrize("kind", [SegmentKind.BODY, SegmentKind.PART])
+def test_a_large_segment_reserves_ahead_and_gives_back_what_it_did_not_need(
+    store: SegmentStore, monkeypatch: pytest.MonkeyPatch, kind: SegmentKind
+) -> None:
+    monkeypatch.setattr(writing, "RESERVE_BYTES", 1 << 20)
+    real, reserved = writing._fallocate, []
+    assert real is not None
+
+    def note(fd: int, mode: int, offset: int, length: int) -> int:
+        reserved.append((offset, offset + length))
+        return real(fd, mode, offset, length)
+
+    monkeypatch.setattr(writing, "_fallocate", note)
+    writer = store.new_writer(kind)
+    path = store.files.path(writer.segment)
+    for _ in range(30):
+        writer.append([bytes(50_000), bytes(50_000)])
+        # Reserved before it was written, and never more than needed in sight.
+        assert writer.end <= reserved[-1][1] <= writer.end + (1 << 20)
+        assert path.stat().st_size == writer.end
+    assert len(reserved) == 3
+    assert [start for start, _ in reserved[1:]] == [stop for _, stop in reserved[:-1]]
+    writer.sync()
+    assert path.stat().st_size == writer.end
+    assert path.stat().st_blocks * 512 < writer.end + 64_000
+    # It may go on.
+    writer.append([bytes(50_000)])
+    assert reserved[-1][0] < writer.end <= reserved[-1][1]
+    writer.sync()
+    assert path.stat().st_size == writer.end
+    writer.close()
+
+
+def test_a_log_reserves_nothing(writer: SegmentWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserved: list[object] = []
+    monkeypatch.setattr(writing, "_fallocate", lambda *arguments: reserved.append(arguments))
+    writer.append(SECTIONS)
+    writer.sync()
+    assert reserved == []
+
+
+@pytest.mark.parametrize("function", [None, lambda *_: -1])
+def test_a_file_system_that_reserves_nothing_is_no_error(
+    store: SegmentStore, monkeypatch: pytest.MonkeyPatch, function: object
+) -> None:
+    monkeypatch.setattr(writing, "_fallocate", function)
+    writer = store.new_writer(SegmentKind.BODY)
+    writer.append(SECTIONS)
+    writer.sync()
+    assert content_of(writer) == b"".join(SECTIONS)
+    writer.close()
+
+
+def test_what_was_torn_behind_the_end_is_cut_by_the_sync(
+    store: SegmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = store.new_writer(SegmentKind.BODY)
+    writer.append(SECTIONS[:1])
+    real = os.pwritev
+
+    def tear(fd: int, buffers, offset: int) -> int:
+        real(fd, [bytes(buffers[0])[:50]], offset)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", tear)
+        with pytest.raises(OSError, match="No space"):
+            writer.append(SECTIONS[1:])
+    writer.sync()
+    assert content_of(writer) == SECTIONS[0]
     writer.close()
