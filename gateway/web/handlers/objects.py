@@ -196,8 +196,8 @@ async def _send(
         except DAMAGE as error:
             _report(request, version, error)
             raise S3Error(ErrorCode.InternalError) from error
-        if len(first) == len(span):
-            return web.Response(status=status, headers=headers, body=bytes(first))
+        if download.is_whole:
+            return web.Response(status=status, headers=headers, body=b"".join(first))
         stream = web.StreamResponse(status=status, headers=headers)
         stream.content_length = len(span)
         add_common_headers(stream, request.request_id)
