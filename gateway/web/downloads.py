@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from enum import Enum, auto
 from functools import partial
 from typing import TypeVar
 
 from aiohttp import web
 
-from dsn.blockstore.segments.reader import LEAVES_PER_PIECE, READ_AHEAD_BYTES, FileReader
+from dsn.blockstore.segments.reader import LEAVES_PER_PIECE, FileReader
 from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
 from dsn.framing import FULL_SECTION_BYTES
 from dsn.node import CHUNK_BYTES
@@ -45,14 +47,30 @@ class Downloads:
     def __init__(
         self, budget: ByteBudget, threads: ThreadPoolExecutor, sending_threads: ThreadPoolExecutor
     ) -> None:
-        """`threads` may wait for a disk, `sending_threads` wait for nothing: one a core is enough.
+        """`threads` may wait for a disk; `sending_threads`, one a core, wait for nothing.
 
-        More of those would only get in each other's way.
+        More of the latter would only get in each other's way.
         """
         self.threads = threads
         self.sending_threads = sending_threads
         self._budget = budget
         self._spare: list[memoryview] = []
+        self._senders = os.cpu_count() or 1
+        self._sending = 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more downloads want to send than have a thread to do so."""
+        return self._sending > self._senders
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Count a download that wants a thread to send in."""
+        self._sending += 1
+        try:
+            yield
+        finally:
+            self._sending -= 1
 
     def open(self, reader: FileReader, span: ByteSpan) -> Download:
         """A download of a span."""
@@ -105,9 +123,8 @@ class Download:
         self._downloads = downloads
         self._reader = reader
         self._stop = span.stop
-        # Up to where the span has been read, and asked for ahead.
+        # Up to where the span has been read.
         self._at = span.start
-        self._ahead = span.start
         self._buffers: list[memoryview] = []
         # What has been read into the first buffer and not been sent.
         self._unsent: list[memoryview] = []
@@ -163,15 +180,23 @@ class Download:
         sender = DirectSender(transport)
         warm, cold = self._downloads.sending_threads, self._downloads.threads
         try:
-            reason = self._send_while_taken(sender, LOOP_BYTES, cached_only=True)
-            while reason is not _Stop.DONE:
-                if reason is _Stop.FULL:
+            stop = self._send_while_taken(sender, LOOP_BYTES, cached_only=True)
+            while stop is not _Stop.DONE:
+                if stop is _Stop.FULL:
                     await sender.wait(SEND_SECONDS_MAX)
-                is_cold = reason is _Stop.COLD
-                send = partial(self._send_while_taken, sender, TURN_BYTES, cached_only=not is_cold)
-                reason = await self._run(send, cold if is_cold else warm)
+                send = partial(self._send_in_thread, sender, cached_only=stop is not _Stop.COLD)
+                with self._downloads.sending():
+                    stop = await self._run(send, cold if stop is _Stop.COLD else warm)
         finally:
             sender.close()
+
+    def _send_in_thread(self, sender: DirectSender, *, cached_only: bool) -> _Stop:
+        """Send for a turn; for one after the other where nobody else waits for the thread."""
+        while True:
+            stop = self._send_while_taken(sender, TURN_BYTES, cached_only=cached_only)
+            others_wait = self._downloads.is_crowded or not cached_only
+            if stop is not _Stop.TURN or others_wait or self._given_up:
+                return stop
 
     def _send_while_taken(
         self, sender: DirectSender, bytes_max: int, *, cached_only: bool
@@ -212,11 +237,8 @@ class Download:
         await _write(stream, piece)
 
     def _next(self) -> list[memoryview]:
-        """The next piece, in the first buffer; asks the disk for what comes after it."""
+        """The next piece, in the first buffer."""
         start, stop = self._next_span()
-        if self._ahead < min(start + READ_AHEAD_BYTES // 2, self._stop):
-            ahead, self._ahead = max(self._ahead, start), min(start + READ_AHEAD_BYTES, self._stop)
-            self._reader.read_ahead(ahead, self._ahead)
         piece = self._reader.read(start, stop, self._buffers[0])
         self._at = stop
         return piece

@@ -27,8 +27,6 @@ from dsn.node import CHUNK_BYTES, LINKS_MAX, Node
 
 # A piece this small is still in the core's own cache when it is hashed, and when it is sent.
 LEAVES_PER_PIECE = 4
-# What is read from disk is asked for this far ahead.
-READ_AHEAD_BYTES = 8 << 20
 _NAME_ROOM_BYTES = 128
 _LINK_BYTES = 40
 _RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
@@ -101,32 +99,6 @@ class FileReader:
             return self.read(start, stop, buffer, cached_only=True)
         except BlockingIOError:
             return None
-
-    def read_ahead(self, start: int, stop: int) -> None:
-        """Have the kernel fetch a span without waiting for it, unless its last leaf is there."""
-        if not _RWF_NOWAIT or self.leaf_count <= 1:
-            return
-        first, last = start // CHUNK_BYTES, (stop - 1) // CHUNK_BYTES
-        runs = list(self._layout.covering(first, last - first + 1))
-        try:
-            if self._is_cached(runs[-1]):
-                return
-            for run in runs:
-                with self._store.files.reading(run.segment) as fd:
-                    span_bytes = (run.leaves - 1) * run.stride + FULL_SECTION_BYTES
-                    os.posix_fadvise(fd, run.offset, span_bytes, os.POSIX_FADV_WILLNEED)
-        except OSError:
-            # What is wrong here, the read itself will say.
-            return
-
-    def _is_cached(self, run: Run) -> bool:
-        """Whether the last leaf of a run is in the page cache; OSError where that is unknown."""
-        with self._store.files.reading(run.segment) as fd:
-            try:
-                last = run.offset + (run.leaves - 1) * run.stride
-                return os.preadv(fd, [bytearray(1)], last, _RWF_NOWAIT) > 0
-            except BlockingIOError:
-                return False
 
     def pieces(
         self, start: int, stop: int, leaves_max: int = LEAVES_PER_PIECE

@@ -168,17 +168,8 @@ async def test_what_is_not_cached_is_not_waited_for(parts: Parts) -> None:
     if (left := reader.read_cached(0, len(content))) is not None:
         assert b"".join(left) == content
         pytest.skip("this file system keeps what it has")
-    reader.read_ahead(0, len(content))
     assert b"".join(reader.read(0, len(content))) == content
     assert b"".join(reader.read_cached(0, len(content)) or ()) == content
-
-
-async def test_reading_ahead_says_nothing_of_damage(parts: Parts) -> None:
-    reader = await opened_reader(parts, CONTENTS["plain"], None)
-    segment = reader._layout.runs[0].segment
-    parts.store.files.forget(segment)
-    parts.store.files.path(segment).unlink()
-    reader.read_ahead(0, reader.size)
 
 
 async def test_known_nodes_are_not_read_again_but_leaves_are(parts: Parts) -> None:
