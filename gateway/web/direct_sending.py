@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Sequence
-from contextlib import suppress
+
+from aiohttp import web
+from aiohttp.http_writer import StreamWriter
 
 # The kernel takes no more than this in one call (UIO_MAXIOV).
 _VIEWS_MAX = 1024
@@ -24,9 +25,8 @@ class DirectSender:
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        wrapped = transport.get_extra_info("socket")
-        self._socket = socket.socket(fileno=os.dup(wrapped.fileno()))
-        self._socket.setblocking(False)
+        # The transport's socket does not block, so neither does a duplicate of it.
+        self._fd = os.dup(transport.get_extra_info("socket").fileno())
 
     def send(self, views: Sequence[memoryview]) -> list[memoryview]:
         """Send what the socket takes at once, without waiting; what is left of the views.
@@ -36,7 +36,7 @@ class DirectSender:
         left = list(views)
         while left:
             try:
-                sent = self._socket.sendmsg(left[:_VIEWS_MAX])
+                sent = os.writev(self._fd, left[:_VIEWS_MAX])
             except BlockingIOError:
                 break
             whole = 0
@@ -57,17 +57,36 @@ class DirectSender:
             if not ready.done():
                 ready.set_result(None)
 
-        loop.add_writer(self._socket.fileno(), wake)
+        loop.add_writer(self._fd, wake)
         try:
             async with asyncio.timeout(seconds_max):
                 await ready
         finally:
-            loop.remove_writer(self._socket.fileno())
+            loop.remove_writer(self._fd)
 
     def close(self) -> None:
         """Let go of the connection; the transport still has it."""
-        with suppress(OSError):
-            self._socket.close()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class DirectResponse(web.StreamResponse):
+    """An answer whose head waits to be sent together with the first bytes of its body."""
+
+    _send_headers_immediately = False
+
+    def take_head(self) -> memoryview:
+        """The prepared head, for a DirectSender: aiohttp takes it for sent."""
+        writer = self._payload_writer
+        assert isinstance(writer, StreamWriter)
+        head = writer._headers_buf
+        assert head is not None
+        writer._headers_buf = None
+        writer._headers_written = True
+        # Nobody may answer again from here on.
+        writer.output_size += len(head)
+        return memoryview(head)
 
 
 def can_send_directly(transport: asyncio.Transport) -> bool:

@@ -25,7 +25,7 @@ from dsn.framing import FULL_SECTION_BYTES
 from dsn.node import CHUNK_BYTES
 from gateway.budget import ByteBudget
 from gateway.s3.ranges import ByteSpan
-from gateway.web.direct_sending import DirectSender, can_send_directly
+from gateway.web.direct_sending import DirectResponse, DirectSender, can_send_directly
 
 SEND_SECONDS_MAX = 60.0
 # What a read raises for a node that must not be served.
@@ -115,7 +115,7 @@ class _Stop(Enum):
 class Download:
     """One span on its way out. Reading raises one of DAMAGE, or what the disk raises.
 
-    What `send_rest` raises has cut the connection already: the status is spent, and a cut is the
+    What `send` raises has cut the connection already: the status is spent, and a cut is the
     only truth left to tell. A client that stalls raises TimeoutError.
     """
 
@@ -156,20 +156,22 @@ class Download:
             return await self._run(self._next, self._downloads.threads)
         return cached
 
-    async def send_rest(self, stream: web.StreamResponse, first: list[memoryview]) -> None:
-        """Send the first piece and all that follow it."""
+    async def send(self, stream: DirectResponse, first: list[memoryview]) -> None:
+        """Send the head of the prepared answer, the first piece and all that follow it."""
         request = stream._req
         assert request is not None
         assert request.transport is not None
-        _hold_nothing_back(request.transport)
         try:
-            await _write(stream, first)
-            if self.is_whole:
-                return
             if can_send_directly(request.transport):
+                self._unsent = [stream.take_head(), *first]
                 await self._send_directly(request.transport)
             else:
-                await self._send_through(stream)
+                _hold_nothing_back(request.transport)
+                await _write(stream, first)
+                if can_send_directly(request.transport):
+                    await self._send_directly(request.transport)
+                elif not self.is_whole:
+                    await self._send_through(stream)
         except BaseException:
             # What waits in the transport lies in these buffers: it must not be sent any more.
             cut(request)
