@@ -151,7 +151,8 @@ class Download:
                 return cached
         leaves = -(-stop // CHUNK_BYTES) - start // CHUNK_BYTES
         self._buffers.append(await self._downloads.take(leaves))
-        cached = self._next_cached()
+        # A long answer begins with one leaf: it is on its way while the next ones are verified.
+        cached = self._next_cached(leaves if leaves <= LEAVES_PER_PIECE else 1)
         if cached is None:
             return await self._run(self._next, self._downloads.threads)
         return cached
@@ -245,16 +246,16 @@ class Download:
         self._at = stop
         return piece
 
-    def _next_cached(self) -> list[memoryview] | None:
+    def _next_cached(self, leaves_max: int = LEAVES_PER_PIECE) -> list[memoryview] | None:
         """As `_next`, without waiting for a disk; None where it must."""
-        start, stop = self._next_span()
+        start, stop = self._next_span(leaves_max)
         piece = self._reader.read_cached(start, stop, self._buffers[0])
         if piece is not None:
             self._at = stop
         return piece
 
-    def _next_span(self) -> tuple[int, int]:
-        leaves = len(self._buffers[0]) // FULL_SECTION_BYTES
+    def _next_span(self, leaves_max: int = LEAVES_PER_PIECE) -> tuple[int, int]:
+        leaves = min(leaves_max, len(self._buffers[0]) // FULL_SECTION_BYTES)
         return self._at, min(self._stop, (self._at // CHUNK_BYTES + leaves) * CHUNK_BYTES)
 
     async def _run(self, work: Callable[[], T], threads: ThreadPoolExecutor) -> T:
