@@ -140,6 +140,7 @@ class WorkerApp:
         self._store = open_store(settings.data_dir)
         self._database = Database(paths.catalog)
         self._threads = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="io")
+        self._sending_threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="send")
         self._md5_lanes = new_md5_lanes(self._threads)
         self._ingest = Ingest(
             self._store,
@@ -183,7 +184,11 @@ class WorkerApp:
             Objects(*parts),
             self._uploads,
             self._ingest,
-            Downloads(ByteBudget(settings.download_buffer_bytes_max), self._threads),
+            Downloads(
+                ByteBudget(settings.download_buffer_bytes_max),
+                self._threads,
+                self._sending_threads,
+            ),
             Limits(
                 settings.object_bytes_max, settings.put_bytes_max, settings.body_idle_seconds_max
             ),
@@ -216,6 +221,7 @@ class WorkerApp:
         await self._committer.close()
         await self._database.close()
         self._md5_lanes.close()
+        self._sending_threads.shutdown(wait=True)
         self._threads.shutdown(wait=True)
         self._store.close()
 

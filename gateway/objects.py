@@ -12,6 +12,7 @@ from functools import partial
 
 import structlog
 
+from dsn.blockstore.segments.known_nodes import KnownNodes
 from dsn.blockstore.segments.reader import FileReader
 from dsn.blockstore.segments.store import SegmentStore
 from dsn.errors import NonCanonicalDagError
@@ -88,6 +89,7 @@ class Objects:
         self._buckets = buckets
         self._versions = _KnownVersions()
         self._settling: set[asyncio.Task[ObjectRecord]] = set()
+        self._nodes = KnownNodes()
 
     async def put(
         self,
@@ -156,7 +158,7 @@ class Objects:
 
     def reader(self, version: VersionRow) -> FileReader:
         """A reader of a version's bytes."""
-        return FileReader(self._store, version.layout, version.root, version.size)
+        return FileReader(self._store, version.layout, version.root, version.size, self._nodes)
 
     async def list(self, account: str, bucket: str, request: ListRequest) -> Page[ListedRow, bytes]:
         """One page of a listing; S3Error(NoSuchBucket)."""

@@ -113,7 +113,9 @@ class Parts:
         if version is None:
             return None
         reader = self.objects.reader(version)
-        return b"".join(bytes(reader.read(*piece)) for piece in reader.pieces(0, version.size))
+        return b"".join(
+            view for piece in reader.pieces(0, version.size) for view in reader.read(*piece)
+        )
 
     async def create_upload(self, key: str) -> str:
         """Open an upload; its id."""

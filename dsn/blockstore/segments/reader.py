@@ -6,21 +6,30 @@ never handed on, whatever the layout or the disk says.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
 from blake3 import blake3
 
+from dsn.blockstore.segments.known_nodes import KnownNodes
 from dsn.blockstore.segments.store import SegmentStore
 from dsn.codec import FULL_LEAF_PREFIX, decode_node, leaf_prefix
 from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
-from dsn.framing import FULL_PAYLOAD_START, section_prefix_bytes
+from dsn.framing import (
+    FULL_NODE_START,
+    FULL_PAYLOAD_START,
+    FULL_SECTION_BYTES,
+    leaf_section_bytes,
+)
 from dsn.layout import Layout, Run
 from dsn.node import CHUNK_BYTES, LINKS_MAX, Node
 
-LEAVES_PER_PIECE = 16
+# A piece this small is still in the core's own cache when it is hashed, and when it is sent.
+LEAVES_PER_PIECE = 4
 _NAME_ROOM_BYTES = 128
 _LINK_BYTES = 40
+_RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
 class FileReader:
@@ -30,8 +39,17 @@ class FileReader:
     NonCanonicalDagError where the nodes do not have the shape that the size implies.
     """
 
-    def __init__(self, store: SegmentStore, layout: Layout, root: bytes, size: int) -> None:
+    def __init__(
+        self,
+        store: SegmentStore,
+        layout: Layout,
+        root: bytes,
+        size: int,
+        known: KnownNodes | None = None,
+    ) -> None:
+        """With `known`, link nodes that it keeps are not read again."""
         self._store = store
+        self._known = known
         self._layout = layout
         self._root_digest = root
         self.size = size
@@ -41,33 +59,46 @@ class FileReader:
         # The links of the node read last, level by level.
         self._links: dict[int, tuple[int, tuple[bytes, ...]]] = {}
 
-    def read(self, start: int, stop: int, buffer: memoryview | None = None) -> memoryview:
-        """The bytes `start` to `stop` (half-open, within the file), read as one piece.
+    def read(
+        self,
+        start: int,
+        stop: int,
+        buffer: memoryview | None = None,
+        *,
+        cached_only: bool = False,
+    ) -> list[memoryview]:
+        """The bytes `start` to `stop` (half-open, within the file), as payloads side by side.
 
-        They lie in `buffer`, if it is given, which holds all leaves that the span touches.
+        They lie in `buffer`, if it is given, which has FULL_SECTION_BYTES for each leaf that the
+        span touches. With `cached_only` no disk is waited for: BlockingIOError where one must be.
         """
         if start >= stop:
             self.root()
-            return memoryview(b"")
+            return []
         if self.leaf_count <= 1:
-            return memoryview(self.root().data or b"")[start:stop]
+            return [memoryview(self.root().data or b"")[start:stop]]
         first = start // CHUNK_BYTES
         count = (stop - 1) // CHUNK_BYTES - first + 1
-        base = first * CHUNK_BYTES
-        length = min((first + count) * CHUNK_BYTES, self.size) - base
-        out = memoryview(bytearray(length)) if buffer is None else buffer[:length]
-        self._read_leaves(first, count, out)
-        return out[start - base : stop - base]
+        if buffer is None:
+            buffer = memoryview(bytearray(count * FULL_SECTION_BYTES))
+        payloads = self._read_leaves(first, count, buffer, _RWF_NOWAIT if cached_only else 0)
+        payloads[-1] = payloads[-1][: stop - (first + count - 1) * CHUNK_BYTES]
+        payloads[0] = payloads[0][start - first * CHUNK_BYTES :]
+        return payloads
 
-    def read_cached(self, start: int, stop: int) -> memoryview | None:
-        """As `read` for a file of one node, without waiting for a disk; None where it must."""
-        if self.leaf_count > 1:
-            return None
+    def read_cached(
+        self, start: int, stop: int, buffer: memoryview | None = None
+    ) -> list[memoryview] | None:
+        """As `read`, without waiting for a disk; None where it must."""
         try:
-            self._read_root(cached_only=True)
+            if self.leaf_count <= 1:
+                self._read_root(cached_only=True)
+                return self.read(start, stop)
+            if not _RWF_NOWAIT or self._known is None or not self._knows_parents(start, stop):
+                return None
+            return self.read(start, stop, buffer, cached_only=True)
         except BlockingIOError:
             return None
-        return self.read(start, stop)
 
     def pieces(
         self, start: int, stop: int, leaves_max: int = LEAVES_PER_PIECE
@@ -80,7 +111,8 @@ class FileReader:
 
     def leaf_pieces(self, first: int, count: int) -> Iterator[tuple[int, int]]:
         """The spans, for `read`, that some consecutive leaves cover."""
-        return self.pieces(first * CHUNK_BYTES, min((first + count) * CHUNK_BYTES, self.size))
+        stop = min((first + count) * CHUNK_BYTES, self.size)
+        return self.pieces(first * CHUNK_BYTES, stop)
 
     def root(self) -> Node:
         """The root node, verified, its size field compared with what the catalog says."""
@@ -89,22 +121,28 @@ class FileReader:
         return self._root
 
     def _read_root(self, *, cached_only: bool = False) -> None:
-        if self._root is None:
-            block = self._store.read(
-                self._layout.links[-1],
-                self._root_digest,
-                _root_bytes(self.size),
-                cached_only=cached_only,
-            )
-            root = decode_node(block)
-            if root.size != self.size:
-                raise NonCanonicalDagError(
-                    self._root_digest, f"size {root.size} in the root, {self.size} in the catalog"
+        if self._root is not None:
+            return
+        root = self._known.get(self._root_digest) if self._known is not None else None
+        if root is None:
+            root = decode_node(
+                self._store.read(
+                    self._layout.links[-1],
+                    self._root_digest,
+                    _root_bytes(self.size),
+                    cached_only=cached_only,
                 )
-            expected = LINKS_MAX if self._level_starts else self.leaf_count
-            if len(root.links) > expected or (self.leaf_count <= 1 and root.links):
-                raise NonCanonicalDagError(self._root_digest, "more links than the size implies")
-            self._root = root
+            )
+            if self._known is not None:
+                self._known.add(self._root_digest, root)
+        if root.size != self.size:
+            raise NonCanonicalDagError(
+                self._root_digest, f"size {root.size} in the root, {self.size} in the catalog"
+            )
+        expected = LINKS_MAX if self._level_starts else self.leaf_count
+        if len(root.links) > expected or (self.leaf_count <= 1 and root.links):
+            raise NonCanonicalDagError(self._root_digest, "more links than the size implies")
+        self._root = root
 
     def leaf_digests(self, group: int) -> tuple[bytes, ...]:
         """The digests of the leaves `1626 * group` and on, as their parent names them."""
@@ -127,89 +165,122 @@ class FileReader:
         at = index % LINKS_MAX
         if at >= len(siblings):
             raise NonCanonicalDagError(self._root_digest, "fewer links than the size implies")
-        place = self._layout.links[self._level_starts[level - 1][0] + index]
-        links = decode_node(self._store.read(place, siblings[at])).links
+        links = self._links_of(level, index, siblings[at])
         self._links[level] = (index, links)
         return links
 
-    def _read_leaves(self, first: int, count: int, out: memoryview) -> None:
-        """Read the payload of some leaves into one buffer."""
+    def _links_of(self, level: int, index: int, digest: bytes) -> tuple[bytes, ...]:
+        node = self._known.get(digest) if self._known is not None else None
+        if node is None:
+            place = self._layout.links[self._level_starts[level - 1][0] + index]
+            node = decode_node(self._store.read(place, digest))
+            if self._known is not None:
+                self._known.add(digest, node)
+        return node.links
+
+    def _knows_parents(self, start: int, stop: int) -> bool:
+        """Whether the leaves of a span can be checked without reading a link node."""
+        assert self._known is not None
+        digest = self._root_digest
+        if start // CHUNK_BYTES // LINKS_MAX != (stop - 1) // CHUNK_BYTES // LINKS_MAX:
+            return False
+        for level in range(len(self._level_starts) + 1, 0, -1):
+            node = self._known.get(digest)
+            if node is None:
+                return False
+            if level > 1:
+                at = start // CHUNK_BYTES // LINKS_MAX ** (level - 1) % LINKS_MAX
+                if at >= len(node.links):
+                    return False
+                digest = node.links[at]
+        return True
+
+    def _read_leaves(
+        self, first: int, count: int, buffer: memoryview, flags: int
+    ) -> list[memoryview]:
+        """The payloads of some leaves, each in its section in the buffer."""
+        payloads: list[memoryview] = []
         at = 0
         leaf = first
         for run in self._layout.covering(first, count):
-            at += self._read_run(run, leaf, out[at:])
+            digests = self._digests(leaf, run.leaves)
+            # One stored leaf stands for all of a run without a stride.
+            stored = run.leaves if run.stride else 1
+            stop = min((leaf + stored) * CHUNK_BYTES, self.size) - leaf * CHUNK_BYTES
+            lengths = [CHUNK_BYTES] * (stored - 1) + [stop - (stored - 1) * CHUNK_BYTES]
+            section_bytes = (stored - 1) * FULL_SECTION_BYTES + leaf_section_bytes(lengths[-1])
+            sections = buffer[at : at + section_bytes]
+            self._read_sections(run, sections, digests[0], flags)
+            found = [
+                _verified(sections[i * FULL_SECTION_BYTES :], length, digests[i])
+                for i, length in enumerate(lengths)
+            ]
+            if stored < run.leaves:
+                for digest in digests[1:]:
+                    if digest != digests[0]:
+                        raise BlockMismatchError(digest)
+                found *= run.leaves
+            payloads += found
+            at += section_bytes
             leaf += run.leaves
+        return payloads
 
-    def _read_run(self, run: Run, first: int, out: memoryview) -> int:
-        """Read and verify the leaves of one run into `out`; how many bytes they hold."""
-        payloads: list[memoryview] = []
-        at = 0
-        for leaf in range(first, first + run.leaves):
-            length = min(CHUNK_BYTES, self.size - leaf * CHUNK_BYTES)
-            payloads.append(out[at : at + length])
-            at += length
-        self._read_payloads(run, first, payloads)
-        for leaf, payload in enumerate(payloads, start=first):
-            links = self._children(1, leaf // LINKS_MAX)
-            slot = leaf % LINKS_MAX
-            if slot >= len(links):
+    def _digests(self, first: int, count: int) -> list[bytes]:
+        """The digests of some leaves, as their parents name them."""
+        digests: list[bytes] = []
+        while count:
+            links = self._children(1, first // LINKS_MAX)
+            slot = first % LINKS_MAX
+            taken = min(count, LINKS_MAX - slot)
+            if slot + taken > len(links):
                 raise NonCanonicalDagError(self._root_digest, "fewer links than the size implies")
-            prefix = FULL_LEAF_PREFIX if len(payload) == CHUNK_BYTES else leaf_prefix(len(payload))
-            hasher = blake3(prefix)
-            hasher.update(payload)
-            if hasher.digest() != links[slot]:
-                raise BlockMismatchError(links[slot])
-        return at
+            digests += links[slot : slot + taken]
+            first += taken
+            count -= taken
+        return digests
 
-    def _read_payloads(self, run: Run, first: int, payloads: list[memoryview]) -> None:
-        """Scatter the payloads of a run into their buffers, the framing into a waste one."""
-        last_bytes = len(payloads[-1])
-        last_start = FULL_PAYLOAD_START
-        if last_bytes < CHUNK_BYTES:
-            prefix_bytes = len(leaf_prefix(last_bytes))
-            last_start = section_prefix_bytes(prefix_bytes + last_bytes) + prefix_bytes
-        waste = memoryview(bytearray(FULL_PAYLOAD_START))
+    def _read_sections(self, run: Run, sections: memoryview, digest: bytes, flags: int) -> None:
+        """Fill `sections` from the segment of a run; `digest` is the first leaf's."""
+        at = 0
         try:
             with self._store.files.reading(run.segment) as fd:
-                if run.stride == 0:
-                    _read_fully(fd, [waste[:last_start], payloads[0]], run.offset)
-                    for payload in payloads[1:]:
-                        payload[:] = payloads[0]
-                    return
-                buffers: list[memoryview] = []
-                for payload in payloads:
-                    full = len(payload) == CHUNK_BYTES
-                    buffers += (waste if full else waste[:last_start], payload)
-                _read_fully(fd, buffers, run.offset)
+                while at < len(sections):
+                    got = _preadv(fd, sections[at:], run.offset + at, flags)
+                    if not got:
+                        # The segment ends too early: some leaf of the run is cut short or gone.
+                        raise BlockMismatchError(digest)
+                    at += got
         except FileNotFoundError as error:
-            raise BlockNotFoundError(self.leaf_digests(first // LINKS_MAX)[0]) from error
+            raise BlockNotFoundError(digest) from error
 
 
-def _read_fully(fd: int, buffers: list[memoryview], offset: int) -> None:
-    """`preadv`; a file that ends too early leaves zeros, which the digests then refuse."""
-    wanted = sum(map(len, buffers))
-    got = os.preadv(fd, buffers, offset)
-    while 0 < got < wanted:
-        rest = memoryview(bytearray(wanted - got))
-        more = os.pread(fd, len(rest), offset + got)
-        if not more:
-            return
-        _scatter(buffers, got, more)
-        got += len(more)
+def _verified(section: memoryview, payload_bytes: int, digest: bytes) -> memoryview:
+    """The payload of a leaf that lies in its section; BlockMismatchError unless it has the digest.
+
+    The node's prefix follows from its length. It is set rather than believed: the node is hashed
+    where it lies, and is the canonical one or refused.
+    """
+    if payload_bytes == CHUNK_BYTES:
+        node_start, payload_start, prefix = FULL_NODE_START, FULL_PAYLOAD_START, FULL_LEAF_PREFIX
+    else:
+        prefix = leaf_prefix(payload_bytes)
+        payload_start = leaf_section_bytes(payload_bytes) - payload_bytes
+        node_start = payload_start - len(prefix)
+    section[node_start:payload_start] = prefix
+    stop = payload_start + payload_bytes
+    if blake3(section[node_start:stop]).digest() != digest:
+        raise BlockMismatchError(digest)
+    return section[payload_start:stop]
 
 
-def _scatter(buffers: list[memoryview], skip: int, data: bytes) -> None:
-    view = memoryview(data)
-    for buffer in buffers:
-        if skip >= len(buffer):
-            skip -= len(buffer)
-            continue
-        taken = min(len(buffer) - skip, len(view))
-        buffer[skip : skip + taken] = view[:taken]
-        view = view[taken:]
-        skip = 0
-        if not view:
-            return
+def _preadv(fd: int, buffer: memoryview, offset: int, flags: int) -> int:
+    try:
+        return os.preadv(fd, (buffer,), offset, flags)
+    except OSError as error:
+        # Some file systems cannot tell what is cached.
+        if flags and error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise BlockingIOError from error
+        raise
 
 
 def _root_bytes(size: int) -> int:

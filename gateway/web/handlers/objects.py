@@ -22,6 +22,7 @@ from gateway.s3.metadata import (
 from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
+from gateway.web.direct_sending import DirectResponse
 from gateway.web.downloads import DAMAGE
 from gateway.web.requests import S3Request
 from gateway.web.responses import add_common_headers, empty_response
@@ -199,14 +200,14 @@ async def _send(
         except DAMAGE as error:
             _report(request, version, error)
             raise S3Error(ErrorCode.InternalError) from error
-        if len(first) == len(span):
-            return web.Response(status=status, headers=headers, body=bytes(first))
-        stream = web.StreamResponse(status=status, headers=headers)
+        if download.is_whole:
+            return web.Response(status=status, headers=headers, body=b"".join(first))
+        stream = DirectResponse(status=status, headers=headers)
         stream.content_length = len(span)
         add_common_headers(stream, request.request_id)
         await stream.prepare(request.http)
         try:
-            await download.send_rest(stream, first)
+            await download.send(stream, first)
         except (TimeoutError, ConnectionError) as error:
             log.info("download cut", request_id=request.request_id, reason=type(error).__name__)
         except Exception as error:

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from dsn.blockstore.segments.files import SegmentKind, kind_of
 from dsn.blockstore.segments.reader import FileReader
+from dsn.framing import FULL_SECTION_BYTES
 from dsn.node import CHUNK_BYTES
 from gateway.budget import ByteBudget
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.web.downloads import Downloads
+from gateway.web.downloads import PIECE_BYTES, Downloads
 from tests.support.bodies import noise
 from tests.support.web_gateway import WebGateway, statuses, web_gateway
 
@@ -37,13 +41,14 @@ def body_of(gateway: WebGateway, path: str = "bucket/key") -> tuple[int, bytes]:
 
 def flip(gateway: WebGateway, offset: int) -> None:
     """Flips a bit of the object's bytes on disk."""
+    wanted = CONTENT[offset : offset + 64]
     (path,) = (
         p
         for p in (gateway.data_dir / "segments").rglob("*.car")
-        if kind_of(int(p.stem, 16)) is SegmentKind.BODY
+        if kind_of(int(p.stem, 16)) is SegmentKind.BODY and wanted in p.read_bytes()
     )
     data = bytearray(path.read_bytes())
-    at = data.index(CONTENT[offset : offset + 64])
+    at = data.index(wanted)
     data[at] ^= 1
     path.write_bytes(data)
 
@@ -148,18 +153,20 @@ def test_what_a_slow_reader_has_not_got_yet_is_not_overwritten(
 
 
 async def test_room_for_downloads_is_shared_and_given_back() -> None:
-    """The first gets its usual pieces; who comes when little is left gets small ones, or waits."""
-    budget = ByteBudget(5 * CHUNK_BYTES, wait_seconds_max=0.05)
+    """The first gets its usual buffer; who comes when little is left gets a small one, or waits."""
+    budget = ByteBudget(5 * FULL_SECTION_BYTES, wait_seconds_max=0.05)
     with ThreadPoolExecutor(1) as threads:
-        downloads = Downloads(budget, threads)
-        first = await downloads.admit(10 * CHUNK_BYTES)
-        second = await downloads.admit(10 * CHUNK_BYTES)
-        assert (first, second) == ((4 * CHUNK_BYTES, 4), (CHUNK_BYTES, 1))
+        downloads = Downloads(budget, threads, threads)
+        first = await downloads.take(10)
+        second = await downloads.take(10)
+        assert len(first) == PIECE_BYTES
+        assert len(second) == FULL_SECTION_BYTES
+        assert downloads.try_take(1) is None
         with pytest.raises(S3Error) as refused:
-            await downloads.admit(1)
+            await downloads.take(1)
         assert refused.value.code is ErrorCode.SlowDown
-        downloads.leave(first[0])
-        downloads.leave(second[0])
+        downloads.give(first)
+        downloads.give(second)
     assert budget.bytes_in_use == 0
 
 
@@ -170,3 +177,118 @@ def test_downloads_without_memory_to_read_ahead_are_whole(tmp_path: Path) -> Non
         with ThreadPoolExecutor(16) as clients:
             answers = list(clients.map(lambda _: body_of(gateway), range(48)))
     assert all(answer == (200, CONTENT) for answer in answers)
+
+
+@contextmanager
+def reading_slowly(gateway: WebGateway, path: str) -> Iterator[socket.socket]:
+    """A client that has asked for an object and takes next to nothing of it."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", gateway.port))
+        connection.sendall(gateway.head("GET", path, "Connection: close"))
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        yield connection
+
+
+@pytest.fixture
+def large(gateway: WebGateway) -> bytes:
+    """More than the sockets of a connection take."""
+    content = noise(20_000_000, 3)
+    assert gateway.wire.call("PUT", "bucket/large", content).status == 200
+    return content
+
+
+def in_use(gateway: WebGateway) -> int:
+    return gateway.worker._services.downloads._budget.bytes_in_use
+
+
+def settles(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_slow_readers_hold_no_thread(gateway: WebGateway, large: bytes) -> None:
+    """Far more of them than threads; one that is fast is served, and they all are in the end."""
+    with ExitStack() as stack:
+        slow = [stack.enter_context(reading_slowly(gateway, "bucket/large")) for _ in range(24)]
+        for _ in range(3):
+            assert gateway.wire.call("GET", "bucket/large").body == large
+        with ThreadPoolExecutor(16) as readers:
+            bodies = readers.map(lambda c: b"".join(iter(lambda: c.recv(1 << 18), b"")), slow)
+            assert all(body.endswith(large[-19_000_000:]) for body in bodies)
+    assert settles(lambda: in_use(gateway) == 0)
+
+
+def test_a_stalled_reader_is_cut_and_its_memory_comes_back(
+    gateway: WebGateway, large: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.web.downloads.SEND_SECONDS_MAX", 0.2)
+    with reading_slowly(gateway, "bucket/large") as connection:
+        assert in_use(gateway) > 0
+        assert settles(lambda: in_use(gateway) == 0)
+        with suppress(ConnectionError):
+            got = b"".join(iter(lambda: connection.recv(1 << 18), b""))
+            assert len(got) < len(large)
+
+
+def test_a_reader_that_goes_away_is_noticed(gateway: WebGateway, large: bytes) -> None:
+    with reading_slowly(gateway, "bucket/large"):
+        assert in_use(gateway) > 0
+    assert settles(lambda: in_use(gateway) == 0)
+
+
+def test_a_gateway_stops_although_a_client_reads_slowly(tmp_path: Path) -> None:
+    with ExitStack() as stack, web_gateway(tmp_path / "data") as gateway:
+        content = noise(20_000_000, 3)
+        assert gateway.wire.call("PUT", "bucket/large", content).status == 200
+        stack.enter_context(reading_slowly(gateway, "bucket/large"))
+
+
+def test_answers_follow_each_other_on_one_connection(gateway: WebGateway) -> None:
+    """Sent past the transport, through it, and past it again: in order, nothing in between."""
+    paths = ["bucket/key", "bucket/none", "bucket/key", "bucket/key"]
+    heads = [gateway.head("GET", path) for path in paths]
+    heads[-1] = gateway.head("GET", paths[-1], "Connection: close")
+    answer = gateway.raw(b"".join(heads))
+    assert statuses(answer) == [200, 404, 200, 200]
+    assert answer.count(CONTENT) == 3
+    assert answer.endswith(b"\r\n\r\n" + CONTENT)
+
+
+@pytest.mark.parametrize("path", ["key", "large"])
+def test_what_left_the_page_cache_is_read_from_disk(
+    gateway: WebGateway, large: bytes, path: str
+) -> None:
+    for segment in (gateway.data_dir / "segments").rglob("*.car"):
+        with segment.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    content = {"key": CONTENT, "large": large}[path]
+    assert body_of(gateway, f"bucket/{path}") == (200, content)
+
+
+def test_where_nobody_tells_what_is_cached_all_is_read_in_threads(
+    gateway: WebGateway, large: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsn.blockstore.segments.reader._RWF_NOWAIT", 0)
+    assert body_of(gateway, "bucket/large") == (200, large)
+    assert body_of(gateway, "bucket/key") == (200, CONTENT)
+
+
+@pytest.mark.parametrize("has_memory", [True, False])
+def test_what_cannot_go_past_the_transport_goes_through_it(
+    gateway: WebGateway, large: bytes, has_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.web.downloads.can_send_directly", lambda _: False)
+    if not has_memory:
+        monkeypatch.setattr(Downloads, "try_take", lambda *_: None)
+    assert body_of(gateway, "bucket/large") == (200, large)
+    flip(gateway, 3_000_000)
+    status, body = body_of(gateway)
+    assert status == 200
+    assert len(body) < len(CONTENT)
+    assert CONTENT.startswith(body)
+    assert settles(lambda: in_use(gateway) == 0)
