@@ -12,7 +12,8 @@ import orjson
 
 from dsn.layout import Layout, decode_layout
 from gateway.catalog.records import PartRecord
-from gateway.catalog.sequence import sequence_micros
+from gateway.catalog.sequence import WORKER_BITS, sequence_micros
+from gateway.s3.listing import Folding, ObjectEntry, successor
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +61,6 @@ class VersionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedRow:
-    """What a listing shows of a key."""
-
-    key: bytes
-    sequence: int
-    size: int
-    etag: bytes
-    part_count: int
-
-    @property
-    def modified_us(self) -> int:
-        """When it was committed, in microseconds since 1970."""
-        return sequence_micros(self.sequence)
-
-
-@dataclass(frozen=True, slots=True)
 class UploadRow:
     """An open multipart upload; `created_us` in microseconds since 1970."""
 
@@ -96,6 +81,37 @@ _VERSION_COLUMNS = (
     "v.sequence, v.bucket, v.key, v.root, v.size, v.etag, v.part_sizes, v.checksum, v.metadata, "
     "v.layout, v.log, v.log_offset"
 )
+
+# An ObjectEntry. SQLite puts the ETag together: in Python that takes as long as all the rest.
+_ENTRY_COLUMNS = (
+    "o.key, o.size, lower(hex(o.etag)) || iif(o.part_count, '-' || o.part_count, ''), "
+    f"o.sequence >> {WORKER_BITS}"
+)
+
+# From one name to the next by a search of the tree: behind a key, or behind all that starts with
+# its common prefix. The cost is that of the names, whatever lies below them.
+_FOLDED = f"""
+WITH RECURSIVE names (key) AS (
+    SELECT * FROM (
+        SELECT key FROM objects WHERE bucket = :bucket AND key >= :start AND {{before_stop}}
+        ORDER BY key LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT key FROM objects WHERE bucket = :bucket AND {{before_stop}} AND key >=
+            CASE WHEN instr(substr(names.key, :begin), :delimiter) > 0
+            THEN CAST(
+                substr(names.key, 1, :begin - 2 + instr(substr(names.key, :begin), :delimiter))
+                || :behind AS BLOB)
+            ELSE CAST(names.key || x'00' AS BLOB) END
+        ORDER BY key LIMIT 1
+    )
+    FROM names WHERE names.key IS NOT NULL LIMIT :limit
+)
+SELECT {_ENTRY_COLUMNS} FROM names CROSS JOIN objects o ON o.bucket = :bucket AND o.key = names.key
+"""
+_FOLDED_TO_STOP = _FOLDED.format(before_stop="objects.key < :stop")
+_FOLDED_TO_END = _FOLDED.format(before_stop="TRUE")
 
 
 def find_bucket(connection: sqlite3.Connection, account: str, name: str) -> BucketRow | None:
@@ -141,19 +157,34 @@ def find_version(connection: sqlite3.Connection, sequence: int) -> VersionRow | 
 
 
 def seek_objects(
-    connection: sqlite3.Connection, bucket: int, start: bytes, stop: bytes | None, limit: int
-) -> list[ListedRow]:
-    """The first `limit` keys of a bucket from `start` on, before `stop`, in byte order."""
-    query = (
-        "SELECT key, sequence, size, etag, part_count FROM objects WHERE bucket = ? AND key >= ?"
-    )
-    if stop is None:
-        rows = connection.execute(query + " ORDER BY key LIMIT ?", (bucket, start, limit))
-    else:
-        rows = connection.execute(
-            query + " AND key < ? ORDER BY key LIMIT ?", (bucket, start, stop, limit)
-        )
-    return [ListedRow(*row) for row in rows]
+    connection: sqlite3.Connection,
+    start: bytes,
+    stop: bytes | None,
+    limit: int,
+    folding: Folding | None,
+    *,
+    bucket: int,
+) -> list[ObjectEntry]:
+    """The first `limit` objects of a bucket from `start` on, before `stop`, in byte order.
+
+    With a `folding` only the first of those that fold into one common prefix is among them.
+    """
+    arguments = {"bucket": bucket, "start": start, "stop": stop, "limit": limit}
+    if folding is None:
+        before_stop = "" if stop is None else "AND o.key < :stop "
+        return connection.execute(
+            f"SELECT {_ENTRY_COLUMNS} FROM objects o WHERE o.bucket = :bucket "
+            f"AND o.key >= :start {before_stop}ORDER BY o.key LIMIT :limit",
+            arguments,
+        ).fetchall()
+    arguments |= {
+        # SQL counts from 1.
+        "begin": folding.begin + 1,
+        "delimiter": folding.delimiter,
+        "behind": successor(folding.delimiter),
+    }
+    query = _FOLDED_TO_END if stop is None else _FOLDED_TO_STOP
+    return connection.execute(query, arguments).fetchall()
 
 
 def find_upload(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -278,6 +279,9 @@ def escape(text: str) -> str:
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 DECLARATION = _DECLARATION.encode()
 _SPECIAL = re.compile('[&<>"\x00-\x1f\ufffe\uffff]')
+# Bytes that stand for themselves in names, percent-encoded or as text.
+_PLAIN_IN_URL = string.ascii_letters.encode() + string.digits.encode() + b"/_.-~"
+_PLAIN_IN_XML = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'&<>"')
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 _Listing = ListRequest | ListUploadsRequest | ListPartsRequest
@@ -336,20 +340,19 @@ def _listed(
     tail = f"<StorageClass>{STORAGE_CLASS}</StorageClass></Contents>"
     if owner is not None:
         tail = _owner("Owner", owner) + tail
-    for entry in page.entries:
+    # A page has a thousand: one text for each, and no call for a key without special characters.
+    plain = _PLAIN_IN_URL if request.url_encoded else _PLAIN_IN_XML
+    for key, size, etag, modified in page.entries:
+        name = (
+            escape(encode_name(key, url_encoded=request.url_encoded))
+            if key.translate(None, plain)
+            else key.decode()
+        )
         yield (
-            f"<Contents>{_name('Key', entry.key, request)}"
-            f"<LastModified>{iso_timestamp(entry.modified)}</LastModified>"
-            f"<ETag>&quot;{entry.etag}&quot;</ETag>"
-            f"{_checksum_kind(entry) if entry.checksum_algorithm else ''}"
-            f"<Size>{entry.size}</Size>{tail}"
+            f"<Contents><Key>{name}</Key><LastModified>{iso_timestamp(modified)}</LastModified>"
+            f"<ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size>{tail}"
         )
     yield from _common_prefixes(page.common_prefixes, request)
-
-
-def _checksum_kind(entry: ObjectEntry) -> str:
-    algorithm = _optional("ChecksumAlgorithm", entry.checksum_algorithm)
-    return algorithm + _optional("ChecksumType", entry.checksum_type)
 
 
 def _deleted(item: DeletedItem) -> str:
