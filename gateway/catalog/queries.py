@@ -90,7 +90,7 @@ _ENTRY_COLUMNS = (
 
 # From one name to the next by a search of the tree: behind a key, or behind all that starts with
 # its common prefix. The cost is that of the names, whatever lies below them.
-_FOLDED = f"""
+_NAMES = f"""
 WITH RECURSIVE names (key) AS (
     SELECT * FROM (
         SELECT key FROM objects WHERE bucket = :bucket AND key >= :start AND {{before_stop}}
@@ -110,8 +110,10 @@ WITH RECURSIVE names (key) AS (
 )
 SELECT {_ENTRY_COLUMNS} FROM names CROSS JOIN objects o ON o.bucket = :bucket AND o.key = names.key
 """
-_FOLDED_TO_STOP = _FOLDED.format(before_stop="objects.key < :stop")
-_FOLDED_TO_END = _FOLDED.format(before_stop="TRUE")
+_NAMES_TO_STOP = _NAMES.format(before_stop="objects.key < :stop")
+_NAMES_TO_END = _NAMES.format(before_stop="TRUE")
+# Of a delimited page, so many rows are read at first in the hope that none of them folds.
+_UNFOLDED_MIN = 32
 
 
 def find_bucket(connection: sqlite3.Connection, account: str, name: str) -> BucketRow | None:
@@ -169,21 +171,61 @@ def seek_objects(
 
     With a `folding` only the first of those that fold into one common prefix is among them.
     """
-    arguments = {"bucket": bucket, "start": start, "stop": stop, "limit": limit}
     if folding is None:
-        before_stop = "" if stop is None else "AND o.key < :stop "
-        return connection.execute(
-            f"SELECT {_ENTRY_COLUMNS} FROM objects o WHERE o.bucket = :bucket "
-            f"AND o.key >= :start {before_stop}ORDER BY o.key LIMIT :limit",
-            arguments,
-        ).fetchall()
-    arguments |= {
-        # SQL counts from 1.
-        "begin": folding.begin + 1,
+        return _rows(connection, bucket, start, stop, limit)
+    # Row after row is cheaper than name after name, as long as there is nothing to leave out.
+    found: list[ObjectEntry] = []
+    batch = _UNFOLDED_MIN
+    while len(found) < limit:
+        asked = min(batch, limit - len(found))
+        rows = _rows(connection, bucket, start, stop, asked)
+        for at, entry in enumerate(rows):
+            common_prefix = folding.common_prefix(entry[0])
+            if common_prefix is not None:
+                found += rows[: at + 1]
+                behind = successor(common_prefix)
+                assert behind is not None, "no delimiter ends in 0xff"
+                rest = limit - len(found)
+                return found + _names(connection, bucket, behind, stop, rest, folding)
+        found += rows
+        if len(rows) < asked:
+            break
+        start = rows[-1][0] + b"\0"
+        batch *= 4
+    return found
+
+
+def _rows(
+    connection: sqlite3.Connection, bucket: int, start: bytes, stop: bytes | None, limit: int
+) -> list[ObjectEntry]:
+    query = f"SELECT {_ENTRY_COLUMNS} FROM objects o WHERE o.bucket = ? AND o.key >= ? "
+    if stop is None:
+        rows = connection.execute(query + "ORDER BY o.key LIMIT ?", (bucket, start, limit))
+    else:
+        rows = connection.execute(
+            query + "AND o.key < ? ORDER BY o.key LIMIT ?", (bucket, start, stop, limit)
+        )
+    return rows.fetchall()
+
+
+def _names(
+    connection: sqlite3.Connection,
+    bucket: int,
+    start: bytes,
+    stop: bytes | None,
+    limit: int,
+    folding: Folding,
+) -> list[ObjectEntry]:
+    arguments = {
+        "bucket": bucket,
+        "start": start,
+        "stop": stop,
+        "limit": limit,
+        "begin": folding.begin + 1,  # SQL counts from 1
         "delimiter": folding.delimiter,
         "behind": successor(folding.delimiter),
     }
-    query = _FOLDED_TO_END if stop is None else _FOLDED_TO_STOP
+    query = _NAMES_TO_END if stop is None else _NAMES_TO_STOP
     return connection.execute(query, arguments).fetchall()
 
 

@@ -106,6 +106,20 @@ def test_finds_the_first_of_each_group(
     assert [entry[0] for entry in found] == expected(keys, *arguments)
 
 
+@pytest.mark.parametrize("plain", [0, 1, 31, 32, 33, 159, 160, 161, 400])
+@pytest.mark.parametrize("limit", [1, 32, 33, 160, 161, 500])
+def test_group_may_follow_any_number_of_plain_keys(
+    catalog: sqlite3.Connection, plain: int, limit: int
+) -> None:
+    keys = [b"a%03d" % number for number in range(plain)]
+    keys += [b"b%d/%d" % (group, number) for group in range(3) for number in range(50)]
+    keys += [b"c"]
+    store(catalog, keys)
+    folding = Folding(0, b"/")
+    found = seek_objects(catalog, b"", None, limit, folding, bucket=BUCKET)
+    assert [entry[0] for entry in found] == expected(keys, b"", None, limit, folding)
+
+
 @given(keys=KEYS, delimiter=st.sampled_from(["", "/", "a", "é", "b/"]), most=st.integers(1, 4))
 def test_pages_join_to_the_whole_listing(
     catalog: sqlite3.Connection, keys: set[bytes], delimiter: str, most: int
