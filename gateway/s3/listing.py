@@ -17,9 +17,9 @@ PAGE_NAMES_MAX = 1000
 EntryT_co = TypeVar("EntryT_co", covariant=True)
 PositionT = TypeVar("PositionT")
 
-# One object in a listing: key, size in bytes, ETag without its quotes, time in microseconds since
+# One object in a listing: key, size in bytes, ETag in ASCII without its quotes, microseconds since
 # the epoch. A plain tuple, as the catalog gives it out: a page has a thousand of them.
-ObjectEntry = tuple[bytes, int, str, int]
+ObjectEntry = tuple[bytes, int, bytes, int]
 
 
 @dataclass(frozen=True, slots=True)

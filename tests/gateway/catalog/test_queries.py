@@ -146,7 +146,7 @@ def test_entry_says_what_a_listing_shows(
 ) -> None:
     store(catalog, [b"k\0"])
     catalog.execute("UPDATE objects SET part_count = ?", (parts,))
-    entry: ObjectEntry = (b"k\0", 11, etag, 5)
+    entry: ObjectEntry = (b"k\0", 11, etag.encode(), 5)
     assert seek_objects(catalog, b"", None, 9, folding, bucket=BUCKET) == [entry]
 
 

@@ -64,7 +64,7 @@ class Bucket:
 
 
 def row(key: bytes) -> ObjectEntry:
-    return (key, 1, "etag", 0)
+    return (key, 1, b"etag", 0)
 
 
 def ideal(keys: Sequence[str], prefix: str, delimiter: str) -> list[str]:

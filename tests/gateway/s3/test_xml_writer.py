@@ -116,7 +116,7 @@ def test_list_buckets() -> None:
     }
 
 
-ENTRY: ObjectEntry = (b"p/a &\n", 5, "etag", NOON)
+ENTRY: ObjectEntry = (b"p/a &\n", 5, b"etag", NOON)
 PAGE: Page[ObjectEntry, bytes] = Page([ENTRY], [b"p/d/"])
 
 
@@ -191,7 +191,7 @@ def test_names_are_percent_encoded_on_demand() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8))
 def test_key_without_special_characters_is_written_as_any_other(key: str) -> None:
-    page: Page[ObjectEntry, bytes] = Page([(key.encode(), 5, "etag", NOON)], [])
+    page: Page[ObjectEntry, bytes] = Page([(key.encode(), 5, b"etag", NOON)], [])
     for query, shown in (({}, escape(key)), ({"encoding-type": "url"}, quote(key.encode()))):
         body = write_list_objects_v2("b", parse_list_objects_v2(query), page, OWNER)
         assert f"<Contents><Key>{shown}</Key>".encode() in body
