@@ -18,8 +18,11 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
+from rich.status import Status
 
 from benchmarks.compare import compare, pair_endpoints, regressions
+from benchmarks.fill import Filling
+from benchmarks.fill import fill as fill_directory
 from benchmarks.generator import Generators
 from benchmarks.machine import describe
 from benchmarks.markdown import markdown_table
@@ -30,9 +33,11 @@ from benchmarks.report import html_report
 from benchmarks.results import FORMAT, Record, ResultsError, gather, read
 from benchmarks.runner import Endpoint, Runner, Settings, default_processes
 from benchmarks.s3_requests import Target
+from benchmarks.scale import ScaleRun, comparison, make_filled, stored_sets
+from benchmarks.scale import cases as scale_cases
 from benchmarks.scenarios import PART_ORDERS, RANGE_ORDERS, SCENARIOS, Wishes
 from benchmarks.scenarios import quick as quick_case
-from benchmarks.show import Progress, comparison_table, print_results
+from benchmarks.show import Progress, comparison_table, print_results, scale_table
 from benchmarks.units import parse_size
 
 cli = typer.Typer(
@@ -152,9 +157,7 @@ def run(
             raise ValueError("--payload is unsigned or signed")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    # Thousands of connections, here and in the servers, which inherit this.
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _allow_many_files()
     settings = Settings(
         seconds=seconds,
         count=count,
@@ -220,6 +223,99 @@ def run(
         html.write_text(html_report(results))
         console.print(f"report: {html}", highlight=False)
     if interrupted or results.skipped or any(line.errors for line in results.lines):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def fill(
+    data_dir: Annotated[Path, typer.Argument(metavar="DIR", help="An empty data directory.")],
+    objects: Annotated[str, typer.Option(help="How many in all.")] = "1M",
+    chunks: Annotated[str, typer.Option(help="Blocks in the index in all.")] = "10M",
+    bucket: Annotated[str, typer.Option(help="Where the objects go.")] = "benchmark",
+) -> None:
+    """Fill a store of this gateway as no benchmark has the time to upload one.
+
+    Small objects are real. Large ones are names and rows of the index over sparse files.
+    """
+    try:
+        filling = _filling(objects, chunks)
+        with Status("", console=_console()) as status:
+            fill_directory(
+                data_dir,
+                filling,
+                bucket=bucket,
+                progress=lambda what, done, total: status.update(f"{done:,} of {total:,} {what}"),
+            )
+    except (ValueError, OSError, RuntimeError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@cli.command()
+def scale(
+    objects: Annotated[str, typer.Option(help="In the filled store.")] = "1M",
+    chunks: Annotated[str, typer.Option(help="In the filled store's index.")] = "10M",
+    filled: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What `fill` made of them, to be copied.")
+    ] = None,
+    binary: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Another dsn-gateway to measure.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", "-c")] = 8,
+    connections: Annotated[int, typer.Option(help="Open at once, for their memory.")] = 5000,
+    seconds: Annotated[float, typer.Option(help="Length of a round.")] = 4.0,
+    rounds: Annotated[int, typer.Option(help="The stores take turns in each.")] = 3,
+    work_dir: Annotated[Path | None, typer.Option(help="Where the stores lie.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write JSON lines.")
+    ] = None,
+) -> None:
+    """Compare an empty store with a filled one: requests, starts, memory."""
+    try:
+        filling = _filling(objects, chunks)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console = _console()
+    _allow_many_files()
+    settings = Settings(seconds=seconds, rounds=rounds, limits=False, stored_bytes_max=1 << 60)
+    records: list[Record] = []
+    with ExitStack() as stack:
+        stack.enter_context(_stoppable())
+        directory = stack.enter_context(_workplace(work_dir))
+        file = stack.enter_context(output.open("w")) if output else None
+
+        def emit(record: Record) -> None:
+            records.append(record)
+            if file:
+                file.write(json.dumps(record) + "\n")
+
+        emit(_run_record(directory, settings, 0))
+        kind = f"dsn:{binary}" if binary else "dsn"
+        endpoints = []
+        for label in ("empty", "filled"):
+            server = make_server(f"{label}={kind}", directory, {})
+            stack.callback(server.wipe)
+            if label == "filled":
+                console.print(f"filling {filling.objects:,} objects, {filling.chunks:,} chunks")
+                make_filled(server, filling, filled)
+            server.start()
+            endpoints.append(Endpoint(label, server=server))
+        endpoints[1].sets |= stored_sets(filling)
+        generators = Generators(default_processes())
+        stack.callback(generators.close)
+        wanted = scale_cases(concurrency)
+        progress = stack.enter_context(Progress(console, len(wanted) * 2 * rounds))
+        runner = Runner(endpoints, settings, generators, directory, progress, emit)
+        runner.run(wanted, frozenset())
+        scale_run = ScaleRun(runner, generators, connections, console.print)
+        found = scale_run.measure(endpoints, rounds)
+        for figures in found:
+            emit({"kind": "scale", "endpoint": figures.label, "values": figures.values})
+    results = gather(records)
+    console.print(scale_table(("empty", "filled"), comparison(results, found)))
+    for line in results.lines:
+        for text, count in line.errors.items():
+            console.print(f"{line.case} on {line.endpoint}: {count} x {text}", style="red")
+    if results.skipped or any(line.errors for line in results.lines):
         raise typer.Exit(1)
 
 
@@ -366,6 +462,16 @@ def _remote(
     )
     tree = ProcessTree(int(pids[label])) if label in pids else None
     return Endpoint(label, remote=target, remote_tree=tree)
+
+
+def _allow_many_files() -> None:
+    """Thousands of connections, here and in the servers, which inherit this."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _filling(objects: str, chunks: str) -> Filling:
+    return Filling(parse_size(objects), parse_size(chunks))
 
 
 def _console() -> Console:

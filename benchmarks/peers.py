@@ -232,15 +232,13 @@ class Server:
     binary: str
     directory: Path
     arguments: tuple[str, ...] = ()
-    launch: Launch = field(init=False)
+    launch: Launch = field(init=False, repr=False)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it on an empty directory, or on what is in it already after `stop`."""
-        if not self.directory.exists():
-            self.launch = Launch(self.binary, self.directory, _free_port())
-            self.launch.data.mkdir(parents=True)
-            self.kind.prepare(self.launch)
+        if not hasattr(self, "launch") or not self.directory.exists():
+            self.prepare()
         ours = ("DSN_GATEWAY_", "AWS_", "RCLONE_", "MINIO_")
         environment = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
         environment |= self.kind.environment(self.launch)
@@ -255,6 +253,20 @@ class Server:
                 start_new_session=True,
             )
         self._wait_until_ready()
+
+    def prepare(self) -> None:
+        """Makes its directory, or takes what is there, and its keys; `start` does if need be."""
+        self.launch = Launch(self.binary, self.directory, _free_port())
+        self.launch.data.mkdir(parents=True, exist_ok=True)
+        self.kind.prepare(self.launch)
+
+    def kill(self) -> None:
+        """Ends it in the middle of whatever it does; `start` finds what that leaves."""
+        process, self.process = self.process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def stop(self) -> None:
         """Asks it to end, and makes it end."""

@@ -131,7 +131,7 @@ class Runner:
             if endpoint.server or not self._settings.cleanup:
                 continue
             for objects, count in endpoint.written:
-                stage = self._stage(endpoint, "delete", {}, 16, writes=objects, count=count)
+                stage = self.stage(endpoint, "delete", {}, 16, writes=objects, count=count)
                 self._generators.run(stage)
 
     def _case(self, case: Case, endpoints: list[Endpoint]) -> None:
@@ -155,7 +155,7 @@ class Runner:
     def _prepare(self, case: Case, endpoint: Endpoint) -> None:
         if not endpoint.has_bucket:
             if endpoint.server is None or endpoint.server.kind.buckets:
-                made = self._generators.run(self._stage(endpoint, "create-bucket", {}, 1, count=1))
+                made = self._generators.run(self.stage(endpoint, "create-bucket", {}, 1, count=1))
                 if made[0].errors:
                     reasons = ", ".join(reason for _, reason in made[0].errors)
                     raise GeneratorError(f"cannot create bucket: {reasons}")
@@ -165,11 +165,11 @@ class Runner:
         identity = (case.reads, case.reads_count, case.fanout)
         if identity in endpoint.sets:
             return
-        objects = self._object_set("set", case.reads, case.reads_count, case.fanout)
+        objects = self.object_set("set", case.reads, case.reads_count, case.fanout)
         self._watcher.stage(case, endpoint.label, "fill")
         largest = max(size for size, _ in case.reads)
         connections = FILL_CONNECTIONS if largest <= MIB else 4
-        stage = self._stage(
+        stage = self.stage(
             endpoint, "fill", {}, connections, writes=objects, count=case.reads_count
         )
         observed = self._generators.run(stage, tick=self._watcher.tick)
@@ -273,8 +273,8 @@ class Runner:
     ) -> Stage:
         writes = None
         if case.writes:
-            writes = self._object_set("new", case.writes, 0, 0, case.duplicates)
-        return self._stage(
+            writes = self.object_set("new", case.writes, 0, 0, case.duplicates)
+        return self.stage(
             endpoint,
             case.source,
             case.parameters,
@@ -286,7 +286,7 @@ class Runner:
             rate=case.rate,
         )
 
-    def _stage(
+    def stage(
         self,
         endpoint: Endpoint,
         source: str,
@@ -299,6 +299,7 @@ class Runner:
         count: int | None = None,
         rate: float | None = None,
     ) -> Stage:
+        """What the generators do to an endpoint, with the settings of this run."""
         settings = self._settings
         return Stage(
             endpoint.target(settings),
@@ -318,7 +319,7 @@ class Runner:
             tls_insecure=settings.tls_insecure,
         )
 
-    def _object_set(
+    def object_set(
         self,
         name: str,
         sizes: tuple[tuple[int, int], ...],
@@ -326,6 +327,7 @@ class Runner:
         fanout: int,
         duplicates: float = 0.0,
     ) -> ObjectSet:
+        """A set of objects that no other one meets, by key or by content."""
         self._sets += 1
         stamp, self._stamps = self._stamps, self._stamps + STAMPS_EACH
         prefix = f"{self._run}/{name}{self._sets:05d}"

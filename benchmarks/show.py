@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
 
 from rich import box
@@ -157,6 +158,18 @@ def comparison_table(changes: list[Change], worse: float) -> Table:
             verdict,
             style=style,
         )
+    return table
+
+
+def scale_table(labels: tuple[str, str], rows: Iterable[tuple[str, float, float]]) -> Table:
+    """Two servers side by side, and how many times the first one's figure the second one's is."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("median of the rounds", no_wrap=True)
+    for name in (*labels, "ratio"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, first, second in rows:
+        ratio = f"{second / first:.2f}" if first else "-"
+        table.add_row(name, number_text(first), number_text(second), ratio)
     return table
 
 

@@ -35,7 +35,7 @@ from gateway.data_dir import (
 )
 from gateway.ingest import Ingest
 from gateway.keys import KeyStore
-from gateway.listeners import Listener
+from gateway.listeners import BACKLOG, Listener
 from gateway.md5_lanes import new_md5_lanes
 from gateway.objects import Objects
 from gateway.room import Room
@@ -107,7 +107,9 @@ async def _serve(settings: Settings, listeners: list[Listener], worker: int) -> 
     await runner.setup()
     context = _tls_context(settings)
     for listener in listeners:
-        await web.SockSite(runner, listener.socket, ssl_context=context).start()
+        # aiohttp listens again, with a queue of 128 unless told otherwise.
+        site = web.SockSite(runner, listener.socket, ssl_context=context, backlog=BACKLOG)
+        await site.start()
     worker_app.ready = True
     log.info("serving", worker=worker)
     await stopping.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,6 @@ from dsn.node import NO_OPTIONS, UploadOptions
 from gateway.buckets import Buckets
 from gateway.catalog.database import Database
 from gateway.catalog.queries import (
-    ListedRow,
     VersionRow,
     find_bucket,
     find_object,
@@ -34,7 +33,7 @@ from gateway.commits import Change, Committer, Places, UnsettledCommitError
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest, IngestedFile
 from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
-from gateway.s3.listing import ListRequest, Page, list_page
+from gateway.s3.listing import ListRequest, ObjectEntry, Page, list_page
 
 log = structlog.get_logger()
 
@@ -160,17 +159,14 @@ class Objects:
         """A reader of a version's bytes."""
         return FileReader(self._store, version.layout, version.root, version.size, self._nodes)
 
-    async def list(self, account: str, bucket: str, request: ListRequest) -> Page[ListedRow, bytes]:
+    async def list(
+        self, account: str, bucket: str, request: ListRequest
+    ) -> Page[ObjectEntry, bytes]:
         """One page of a listing; S3Error(NoSuchBucket)."""
         row = await self._buckets.get(account, bucket)
-
-        def page(connection: sqlite3.Connection) -> Page[ListedRow, bytes]:
-            def seek(start: bytes, limit: int, stop: bytes | None) -> Sequence[ListedRow]:
-                return seek_objects(connection, row.id, start, stop, limit)
-
-            return list_page(seek, request)
-
-        return await self._database.scan(page)
+        return await self._database.scan(
+            lambda connection: list_page(partial(seek_objects, connection, bucket=row.id), request)
+        )
 
 
 def _change(new: NewObject, taken: IngestedFile, checksum: Checksum | None, md5: bytes) -> Change:
@@ -234,7 +230,7 @@ def commit_condition(new: NewObject) -> Callable[[sqlite3.Connection], None] | N
     return check
 
 
-def etag_text(version: VersionRow | ListedRow | ObjectRecord) -> str:
+def etag_text(version: VersionRow | ObjectRecord) -> str:
     """The ETag without its quotes: the MD5 in hex, `-N` behind it for N parts."""
     digest = version.etag.hex()
     return f"{digest}-{version.part_count}" if version.part_count else digest

@@ -12,7 +12,8 @@ import orjson
 
 from dsn.layout import Layout, decode_layout
 from gateway.catalog.records import PartRecord
-from gateway.catalog.sequence import sequence_micros
+from gateway.catalog.sequence import WORKER_BITS, sequence_micros
+from gateway.s3.listing import Folding, ObjectEntry, successor
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +61,6 @@ class VersionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedRow:
-    """What a listing shows of a key."""
-
-    key: bytes
-    sequence: int
-    size: int
-    etag: bytes
-    part_count: int
-
-    @property
-    def modified_us(self) -> int:
-        """When it was committed, in microseconds since 1970."""
-        return sequence_micros(self.sequence)
-
-
-@dataclass(frozen=True, slots=True)
 class UploadRow:
     """An open multipart upload; `created_us` in microseconds since 1970."""
 
@@ -96,6 +81,40 @@ _VERSION_COLUMNS = (
     "v.sequence, v.bucket, v.key, v.root, v.size, v.etag, v.part_sizes, v.checksum, v.metadata, "
     "v.layout, v.log, v.log_offset"
 )
+
+# An ObjectEntry, put together by SQLite: in Python nothing is left to do for each row.
+_ENTRY_COLUMNS = (
+    "o.key, o.size, "
+    "CAST(lower(hex(o.etag)) || iif(o.part_count, '-' || o.part_count, '') AS BLOB), "
+    f"o.sequence >> {WORKER_BITS}"
+)
+
+# From one name to the next by a search of the tree: behind a key, or behind all that starts with
+# its common prefix. The cost is that of the names, whatever lies below them.
+_NAMES = f"""
+WITH RECURSIVE names (key) AS (
+    SELECT * FROM (
+        SELECT key FROM objects WHERE bucket = :bucket AND key >= :start AND {{before_stop}}
+        ORDER BY key LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT key FROM objects WHERE bucket = :bucket AND {{before_stop}} AND key >=
+            CASE WHEN instr(substr(names.key, :begin), :delimiter) > 0
+            THEN CAST(
+                substr(names.key, 1, :begin - 2 + instr(substr(names.key, :begin), :delimiter))
+                || :behind AS BLOB)
+            ELSE CAST(names.key || x'00' AS BLOB) END
+        ORDER BY key LIMIT 1
+    )
+    FROM names WHERE names.key IS NOT NULL LIMIT :limit
+)
+SELECT {_ENTRY_COLUMNS} FROM names CROSS JOIN objects o ON o.bucket = :bucket AND o.key = names.key
+"""
+_NAMES_TO_STOP = _NAMES.format(before_stop="objects.key < :stop")
+_NAMES_TO_END = _NAMES.format(before_stop="TRUE")
+# Of a delimited page, so many rows are read at first in the hope that none of them folds.
+_UNFOLDED_MIN = 32
 
 
 def find_bucket(connection: sqlite3.Connection, account: str, name: str) -> BucketRow | None:
@@ -141,19 +160,74 @@ def find_version(connection: sqlite3.Connection, sequence: int) -> VersionRow | 
 
 
 def seek_objects(
+    connection: sqlite3.Connection,
+    start: bytes,
+    stop: bytes | None,
+    limit: int,
+    folding: Folding | None,
+    *,
+    bucket: int,
+) -> list[ObjectEntry]:
+    """The first `limit` objects of a bucket from `start` on, before `stop`, in byte order.
+
+    With a `folding` only the first of those that fold into one common prefix is among them.
+    """
+    if folding is None:
+        return _rows(connection, bucket, start, stop, limit)
+    # Row after row is cheaper than name after name, as long as there is nothing to leave out.
+    found: list[ObjectEntry] = []
+    batch = _UNFOLDED_MIN
+    while len(found) < limit:
+        asked = min(batch, limit - len(found))
+        rows = _rows(connection, bucket, start, stop, asked)
+        for at, entry in enumerate(rows):
+            common_prefix = folding.common_prefix(entry[0])
+            if common_prefix is not None:
+                found += rows[: at + 1]
+                behind = successor(common_prefix)
+                assert behind is not None, "no delimiter ends in 0xff"
+                rest = limit - len(found)
+                return found + _names(connection, bucket, behind, stop, rest, folding)
+        found += rows
+        if len(rows) < asked:
+            break
+        start = rows[-1][0] + b"\0"
+        batch *= 4
+    return found
+
+
+def _rows(
     connection: sqlite3.Connection, bucket: int, start: bytes, stop: bytes | None, limit: int
-) -> list[ListedRow]:
-    """The first `limit` keys of a bucket from `start` on, before `stop`, in byte order."""
-    query = (
-        "SELECT key, sequence, size, etag, part_count FROM objects WHERE bucket = ? AND key >= ?"
-    )
+) -> list[ObjectEntry]:
+    query = f"SELECT {_ENTRY_COLUMNS} FROM objects o WHERE o.bucket = ? AND o.key >= ? "
     if stop is None:
-        rows = connection.execute(query + " ORDER BY key LIMIT ?", (bucket, start, limit))
+        rows = connection.execute(query + "ORDER BY o.key LIMIT ?", (bucket, start, limit))
     else:
         rows = connection.execute(
-            query + " AND key < ? ORDER BY key LIMIT ?", (bucket, start, stop, limit)
+            query + "AND o.key < ? ORDER BY o.key LIMIT ?", (bucket, start, stop, limit)
         )
-    return [ListedRow(*row) for row in rows]
+    return rows.fetchall()
+
+
+def _names(
+    connection: sqlite3.Connection,
+    bucket: int,
+    start: bytes,
+    stop: bytes | None,
+    limit: int,
+    folding: Folding,
+) -> list[ObjectEntry]:
+    arguments = {
+        "bucket": bucket,
+        "start": start,
+        "stop": stop,
+        "limit": limit,
+        "begin": folding.begin + 1,  # SQL counts from 1
+        "delimiter": folding.delimiter,
+        "behind": successor(folding.delimiter),
+    }
+    query = _NAMES_TO_END if stop is None else _NAMES_TO_STOP
+    return connection.execute(query, arguments).fetchall()
 
 
 def find_upload(

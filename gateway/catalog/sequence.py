@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-_WORKER_BITS = 10
+WORKER_BITS = 10
 
 
 def sequence_micros(sequence: int) -> int:
     """When the change happened, in microseconds since 1970."""
-    return sequence >> _WORKER_BITS
+    return sequence >> WORKER_BITS
 
 
 class SequenceClock:
@@ -38,8 +38,8 @@ class SequenceClock:
     def next(self) -> int:
         """A number higher than every one before."""
         now_us = self._offset_us + self._steady_ns() // 1000
-        number = now_us << _WORKER_BITS | self._worker
+        number = now_us << WORKER_BITS | self._worker
         if number <= self._last:
-            number = (sequence_micros(self._last) + 1) << _WORKER_BITS | self._worker
+            number = (sequence_micros(self._last) + 1) << WORKER_BITS | self._worker
         self._last = number
         return number

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar
 from urllib.parse import quote_from_bytes
 
@@ -15,27 +14,12 @@ from gateway.s3.errors import ErrorCode, S3Error
 PAGE_NAMES_MAX = 1000
 
 
-class Keyed(Protocol):
-    """Anything with a key in bytes."""
-
-    @property
-    def key(self) -> bytes: ...
-
-
-RowT = TypeVar("RowT", bound=Keyed)
-RowT_co = TypeVar("RowT_co", bound=Keyed, covariant=True)
+EntryT_co = TypeVar("EntryT_co", covariant=True)
 PositionT = TypeVar("PositionT")
 
-
-class ObjectEntry(NamedTuple):
-    """One object in a listing. `etag` is unquoted, `modified` in microseconds since the epoch."""
-
-    key: bytes
-    size: int
-    etag: str
-    modified: int
-    checksum_algorithm: str | None = None
-    checksum_type: str | None = None
+# One object in a listing: key, size in bytes, ETag in ASCII without its quotes, microseconds since
+# the epoch. A plain tuple, as the catalog gives it out: a page has a thousand of them.
+ObjectEntry = tuple[bytes, int, bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +45,45 @@ class ListRequest:
     fetch_owner: bool = False
 
 
+class Folding(NamedTuple):
+    """Keys fold into a common prefix at the first `delimiter` from their byte `begin` on.
+
+    `begin` is the length of the listing's prefix. Delimiters are UTF-8: none ends in 0xff.
+    """
+
+    begin: int
+    delimiter: bytes
+
+    def common_prefix(self, key: bytes) -> bytes | None:
+        """What the key folds into; None where it is listed itself."""
+        found = key.find(self.delimiter, self.begin)
+        return key[: found + len(self.delimiter)] if found >= 0 else None
+
+
 @dataclass(frozen=True, slots=True)
-class Page(Generic[RowT_co, PositionT]):
+class Page(Generic[EntryT_co, PositionT]):
     """One page of a listing.
 
     `last` is the last name on the page, a key or a common prefix. `next_position` is where the
     next page starts; both are None unless `is_truncated`.
     """
 
-    entries: Sequence[RowT_co]
+    entries: Sequence[EntryT_co]
     common_prefixes: Sequence[bytes]
     is_truncated: bool = False
     last: bytes | None = None
     next_position: PositionT | None = None
 
 
-class Seek(Protocol[RowT_co]):
-    """Rows with `start <= row.key`, and `row.key < stop` if given; sorted by key, at most `limit`.
+class Seek(Protocol):
+    """Objects with `start <= key`, and `key < stop` if given; sorted by key, at most `limit`.
 
-    All calls for one page must see the same state of the bucket.
+    With a `folding` only the first of those that fold into one common prefix is among them.
     """
 
-    def __call__(self, start: bytes, limit: int, stop: bytes | None) -> Sequence[RowT_co]: ...
+    def __call__(
+        self, start: bytes, stop: bytes | None, limit: int, folding: Folding | None
+    ) -> Sequence[ObjectEntry]: ...
 
 
 def parse_list_objects(query: Mapping[str, str]) -> ListRequest:
@@ -127,75 +128,36 @@ def parse_list_objects_v2(query: Mapping[str, str]) -> ListRequest:
     )
 
 
-def list_page(seek: Seek[RowT], request: ListRequest) -> Page[RowT, bytes]:
-    """Cut the page that `request` asks for out of the bucket that `seek` reads.
-
-    The cost depends on the size of the page alone: a group that folds into a common prefix is
-    left by a seek behind it, never read to its end.
-    """
-    stop = successor(request.prefix)
-    if request.start is None or (stop is not None and request.start >= stop):
+def list_page(seek: Seek, request: ListRequest) -> Page[ObjectEntry, bytes]:
+    """Cut the page that `request` asks for out of the bucket that `seek` reads, in one call."""
+    start, stop, most = request.start, successor(request.prefix), request.max_names
+    if start is None or (stop is not None and start >= stop) or not most:
         return Page((), ())
-    return fold_page(
-        seek=lambda start, limit: seek(start, limit, stop),
-        start=request.start,
-        after_row=lambda row: row.key + b"\0",
-        after_group=successor,
-        prefix=request.prefix,
-        delimiter=request.delimiter,
-        max_names=request.max_names,
-    )
+    folding = Folding(len(request.prefix), request.delimiter) if request.delimiter else None
+    # The one too many tells whether the page is the last one.
+    found = seek(start, stop, most + 1, folding)
+    shown = found[:most]
+    entries, common_prefixes = (shown, []) if folding is None else _folded(shown, folding)
+    if len(found) <= most:
+        return Page(entries, common_prefixes)
+    key = shown[-1][0]
+    if common_prefixes and key.startswith(common_prefixes[-1]):
+        last = common_prefixes[-1]
+        return Page(entries, common_prefixes, True, last, successor(last))
+    return Page(entries, common_prefixes, True, key, key + b"\0")
 
 
-def fold_page(
-    *,
-    seek: Callable[[PositionT, int], Sequence[RowT]],
-    start: PositionT,
-    after_row: Callable[[RowT], PositionT],
-    after_group: Callable[[bytes], PositionT | None],
-    prefix: bytes,
-    delimiter: bytes,
-    max_names: int,
-) -> Page[RowT, PositionT]:
-    """Walk sorted rows that all start with `prefix`, folding them at the first delimiter after it.
-
-    `seek(position, limit)` returns at most `limit` rows from a position on; `after_row` and
-    `after_group` name the positions behind a row, and behind all keys that start with a common
-    prefix (None if nothing can come there). A common prefix counts once, like a key.
-    """
-    if max_names == 0:
-        return Page((), ())
-    page = _Growing[RowT](max_names)
-    position: PositionT = start
-    batch = max_names + 1 if not delimiter else _BATCH_MIN
-    while True:
-        limit = min(batch, page.room + 1)
-        rows = seek(position, limit)
-        index = 0
-        skipped = 0
-        while index < len(rows):
-            if not page.room:
-                return page.truncated(position)
-            row = rows[index]
-            end = row.key.find(delimiter, len(prefix)) if delimiter else -1
-            if end < 0:
-                page.add_row(row)
-                position = after_row(row)
-                index += 1
-                continue
-            group = row.key[: end + len(delimiter)]
-            page.add_group(group)
-            behind, beyond = after_group(group), successor(group)
-            if behind is None or beyond is None:
-                return page.whole()
-            position = behind
-            following = bisect_left(rows, beyond, lo=index + 1, key=_key_of)
-            skipped += following - index - 1
-            index = following
-        if len(rows) < limit:
-            return page.whole()
-        # Rows inside a group are read for nothing: read few while they are many.
-        batch = max(_BATCH_MIN, batch // 4) if skipped > limit // 2 else batch * 4
+def _folded(
+    found: Iterable[ObjectEntry], folding: Folding
+) -> tuple[list[ObjectEntry], list[bytes]]:
+    entries, common_prefixes = [], []
+    for entry in found:
+        common_prefix = folding.common_prefix(entry[0])
+        if common_prefix is None:
+            entries.append(entry)
+        else:
+            common_prefixes.append(common_prefix)
+    return entries, common_prefixes
 
 
 def start_after(marker: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
@@ -266,38 +228,7 @@ def parse_encoding_type(query: Mapping[str, str]) -> bool:
     return value == "url"
 
 
-_BATCH_MIN = 8
 _TOKEN_VERSION = b"\x01"
-
-
-@dataclass(slots=True)
-class _Growing(Generic[RowT]):
-    """A page while it fills; `room` is the number of names that it can still take."""
-
-    room: int
-    entries: list[RowT] = field(default_factory=list)
-    common_prefixes: list[bytes] = field(default_factory=list)
-    last: bytes | None = None
-
-    def add_row(self, row: RowT) -> None:
-        self.entries.append(row)
-        self.last = row.key
-        self.room -= 1
-
-    def add_group(self, group: bytes) -> None:
-        self.common_prefixes.append(group)
-        self.last = group
-        self.room -= 1
-
-    def whole(self) -> Page[RowT, PositionT]:
-        return Page(self.entries, self.common_prefixes)
-
-    def truncated(self, position: PositionT) -> Page[RowT, PositionT]:
-        return Page(self.entries, self.common_prefixes, True, self.last, position)
-
-
-def _key_of(row: Keyed) -> bytes:
-    return row.key
 
 
 def _bytes(query: Mapping[str, str], name: str) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.s3.listing import (
-    Keyed,
+    Folding,
     Page,
-    fold_page,
     parse_count,
     parse_encoding_type,
     parse_limit,
@@ -25,8 +25,11 @@ class UploadPosition(NamedTuple):
     upload_id: str
 
 
-class UploadRow(Keyed, Protocol):
+class UploadRow(Protocol):
     """An upload in progress, with its key and id."""
+
+    @property
+    def key(self) -> bytes: ...
 
     @property
     def upload_id(self) -> str: ...
@@ -142,24 +145,47 @@ def parse_list_uploads(query: Mapping[str, str]) -> ListUploadsRequest:
 def list_uploads_page(
     seek: SeekUploads[UploadT], request: ListUploadsRequest
 ) -> Page[UploadT, UploadPosition]:
-    """Cut the page that `request` asks for; cost and folding are those of `list_page`.
+    """Cut the page that `request` asks for out of the uploads that `seek` reads.
+
+    The cost depends on the size of the page alone: a group that folds into a common prefix is
+    left by a seek behind it, never read to its end.
 
     When truncated, `last` is the NextKeyMarker; the NextUploadIdMarker is the id of the last
     entry if its key is `last`, else empty.
     """
-    stop = successor(request.prefix)
-    start = request.start
-    if start is None or (stop is not None and start.key >= stop):
+    position, stop, most = request.start, successor(request.prefix), request.max_uploads
+    if position is None or (stop is not None and position.key >= stop) or not most:
         return Page((), ())
-    return fold_page(
-        seek=lambda after, limit: seek(after, limit, stop),
-        start=start,
-        after_row=lambda row: UploadPosition(row.key, row.upload_id),
-        after_group=_after_group,
-        prefix=request.prefix,
-        delimiter=request.delimiter,
-        max_names=request.max_uploads,
-    )
+    folding = Folding(len(request.prefix), request.delimiter) if request.delimiter else None
+    page = _Growing[UploadT](most)
+    batch = most + 1 if folding is None else _BATCH_MIN
+    while True:
+        limit = min(batch, page.room + 1)
+        rows = seek(position, limit, stop)
+        index = 0
+        skipped = 0
+        while index < len(rows):
+            if not page.room:
+                return page.truncated(position)
+            row = rows[index]
+            group = folding.common_prefix(row.key) if folding is not None else None
+            if group is None:
+                page.add_row(row)
+                position = UploadPosition(row.key, row.upload_id)
+                index += 1
+                continue
+            page.add_group(group)
+            behind = successor(group)
+            if behind is None:
+                return page.whole()
+            position = UploadPosition(behind, "")
+            following = bisect_left(rows, behind, lo=index + 1, key=_key_of)
+            skipped += following - index - 1
+            index = following
+        if len(rows) < limit:
+            return page.whole()
+        # Rows inside a group are read for nothing: read few while they are many.
+        batch = max(_BATCH_MIN, batch // 4) if skipped > limit // 2 else batch * 4
 
 
 def parse_list_parts(query: Mapping[str, str]) -> ListPartsRequest:
@@ -181,6 +207,34 @@ def parts_page(rows: Sequence[PartT], request: ListPartsRequest) -> PartsPage[Pa
     return PartsPage(parts, truncated, parts[-1].number if parts else 0)
 
 
-def _after_group(group: bytes) -> UploadPosition | None:
-    key = successor(group)
-    return None if key is None else UploadPosition(key, "")
+_BATCH_MIN = 8
+
+
+@dataclass(slots=True)
+class _Growing(Generic[UploadT]):
+    """A page while it fills; `room` is the number of names that it can still take."""
+
+    room: int
+    entries: list[UploadT] = field(default_factory=list)
+    common_prefixes: list[bytes] = field(default_factory=list)
+    last: bytes | None = None
+
+    def add_row(self, row: UploadT) -> None:
+        self.entries.append(row)
+        self.last = row.key
+        self.room -= 1
+
+    def add_group(self, group: bytes) -> None:
+        self.common_prefixes.append(group)
+        self.last = group
+        self.room -= 1
+
+    def whole(self) -> Page[UploadT, UploadPosition]:
+        return Page(self.entries, self.common_prefixes)
+
+    def truncated(self, position: UploadPosition) -> Page[UploadT, UploadPosition]:
+        return Page(self.entries, self.common_prefixes, True, self.last, position)
+
+
+def _key_of(row: UploadRow) -> bytes:
+    return row.key

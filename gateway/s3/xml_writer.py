@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -117,14 +118,17 @@ def write_list_objects(
 ) -> bytes:
     """ListBucketResult of version 1: the owner always, NextMarker only with a delimiter."""
     next_marker = page.last if page.is_truncated and request.delimiter else None
-    return _document(
-        "ListBucketResult",
-        _element("Name", bucket),
-        _name("Prefix", request.prefix, request),
-        _name("Marker", request.marker, request),
-        _name("NextMarker", next_marker, request) if next_marker is not None else "",
-        f"<MaxKeys>{request.max_names}</MaxKeys>",
-        *_listed(request, page, owner),
+    return _list_bucket_result(
+        (
+            _element("Name", bucket),
+            _name("Prefix", request.prefix, request),
+            _name("Marker", request.marker, request),
+            _name("NextMarker", next_marker, request) if next_marker is not None else "",
+            f"<MaxKeys>{request.max_names}</MaxKeys>",
+        ),
+        request,
+        page,
+        owner,
     )
 
 
@@ -134,15 +138,18 @@ def write_list_objects_v2(
     """ListBucketResult of version 2: the owner only with fetch-owner, a token iff truncated."""
     token = None if page.next_position is None else encode_token(page.next_position)
     names = len(page.entries) + len(page.common_prefixes)
-    return _document(
-        "ListBucketResult",
-        _element("Name", bucket),
-        _name("Prefix", request.prefix, request),
-        _name("StartAfter", request.start_after, request) if request.start_after else "",
-        _optional("ContinuationToken", request.continuation_token),
-        _optional("NextContinuationToken", token),
-        f"<KeyCount>{names}</KeyCount><MaxKeys>{request.max_names}</MaxKeys>",
-        *_listed(request, page, owner if request.fetch_owner else None),
+    return _list_bucket_result(
+        (
+            _element("Name", bucket),
+            _name("Prefix", request.prefix, request),
+            _name("StartAfter", request.start_after, request) if request.start_after else "",
+            _optional("ContinuationToken", request.continuation_token),
+            _optional("NextContinuationToken", token),
+            f"<KeyCount>{names}</KeyCount><MaxKeys>{request.max_names}</MaxKeys>",
+        ),
+        request,
+        page,
+        owner if request.fetch_owner else None,
     )
 
 
@@ -278,6 +285,13 @@ def escape(text: str) -> str:
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 DECLARATION = _DECLARATION.encode()
 _SPECIAL = re.compile('[&<>"\x00-\x1f\ufffe\uffff]')
+# Bytes that stand for themselves in names, percent-encoded or as text.
+_PLAIN_IN_URL = string.ascii_letters.encode() + string.digits.encode() + b"/_.-~"
+_PLAIN_IN_XML = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'&<>"')
+_CONTENTS = (
+    b"<Contents><Key>%b</Key><LastModified>%b</LastModified>"
+    b"<ETag>&quot;%b&quot;</ETag><Size>%d</Size>%b"
+)
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 _Listing = ListRequest | ListUploadsRequest | ListPartsRequest
@@ -325,31 +339,45 @@ def _common_prefixes(prefixes: Sequence[bytes], request: _Listing) -> Iterable[s
     )
 
 
-def _listed(
-    request: ListRequest, page: Page[ObjectEntry, bytes], owner: Owner | None
-) -> Iterable[str]:
-    """What both versions of ListBucketResult have in common."""
-    if request.delimiter:
-        yield _name("Delimiter", request.delimiter, request)
-    yield _encoding_type(request)
-    yield _truncation(page.is_truncated)
+def _list_bucket_result(
+    head: Iterable[str],
+    request: ListRequest,
+    page: Page[ObjectEntry, bytes],
+    owner: Owner | None,
+) -> bytes:
+    """ListBucketResult, with what both versions have in common behind `head`."""
+    delimiter = _name("Delimiter", request.delimiter, request) if request.delimiter else ""
+    more = (delimiter, _encoding_type(request), _truncation(page.is_truncated))
     tail = f"<StorageClass>{STORAGE_CLASS}</StorageClass></Contents>"
     if owner is not None:
         tail = _owner("Owner", owner) + tail
-    for entry in page.entries:
-        yield (
-            f"<Contents>{_name('Key', entry.key, request)}"
-            f"<LastModified>{iso_timestamp(entry.modified)}</LastModified>"
-            f"<ETag>&quot;{entry.etag}&quot;</ETag>"
-            f"{_checksum_kind(entry) if entry.checksum_algorithm else ''}"
-            f"<Size>{entry.size}</Size>{tail}"
+    return b"".join(
+        (
+            f'{_DECLARATION}<ListBucketResult xmlns="{NAMESPACE}">'.encode(),
+            "".join((*head, *more)).encode(),
+            *_contents(page.entries, tail.encode(), url_encoded=request.url_encoded),
+            "".join(_common_prefixes(page.common_prefixes, request)).encode(),
+            b"</ListBucketResult>",
         )
-    yield from _common_prefixes(page.common_prefixes, request)
+    )
 
 
-def _checksum_kind(entry: ObjectEntry) -> str:
-    algorithm = _optional("ChecksumAlgorithm", entry.checksum_algorithm)
-    return algorithm + _optional("ChecksumType", entry.checksum_type)
+def _contents(entries: Iterable[ObjectEntry], tail: bytes, *, url_encoded: bool) -> Iterable[bytes]:
+    """The objects of a page. There are a thousand: bytes, which take half the time of text."""
+    plain = _PLAIN_IN_URL if url_encoded else _PLAIN_IN_XML
+    return [
+        _CONTENTS
+        % (
+            escape(encode_name(key, url_encoded=url_encoded)).encode()
+            if key.translate(None, plain)
+            else key,
+            iso_timestamp(modified).encode(),
+            etag,
+            size,
+            tail,
+        )
+        for key, size, etag, modified in entries
+    ]
 
 
 def _deleted(item: DeletedItem) -> str:

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.catalog.queries import ListedRow
-from gateway.objects import etag_text
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
-from gateway.s3.listing import (
-    ListRequest,
-    ObjectEntry,
-    Page,
-    parse_list_objects,
-    parse_list_objects_v2,
-)
+from gateway.s3.listing import Page, parse_list_objects, parse_list_objects_v2
 from gateway.s3.upload_listing import UploadEntry, parse_list_uploads
 from gateway.s3.xml_reader import read_create_bucket
 from gateway.s3.xml_writer import (
@@ -86,14 +78,14 @@ async def delete_objects(services: Services, request: S3Request) -> web.StreamRe
 async def list_objects(services: Services, request: S3Request) -> web.StreamResponse:
     """One page of keys, version 1."""
     wanted = parse_list_objects(request.query)
-    page = await _page(services, request, wanted)
+    page = await services.objects.list(request.account, request.bucket, wanted)
     return xml_response(write_list_objects(request.bucket, wanted, page, owner_of(request)))
 
 
 async def list_objects_v2(services: Services, request: S3Request) -> web.StreamResponse:
     """One page of keys, version 2."""
     wanted = parse_list_objects_v2(request.query)
-    page = await _page(services, request, wanted)
+    page = await services.objects.list(request.account, request.bucket, wanted)
     return xml_response(write_list_objects_v2(request.bucket, wanted, page, owner_of(request)))
 
 
@@ -110,20 +102,3 @@ async def list_multipart_uploads(services: Services, request: S3Request) -> web.
     )
     document = write_list_multipart_uploads(request.bucket, wanted, entries, owner_of(request))
     return xml_response(document)
-
-
-async def _page(
-    services: Services, request: S3Request, wanted: ListRequest
-) -> Page[ObjectEntry, bytes]:
-    page = await services.objects.list(request.account, request.bucket, wanted)
-    return Page(
-        [_entry(row) for row in page.entries],
-        page.common_prefixes,
-        page.is_truncated,
-        page.last,
-        page.next_position,
-    )
-
-
-def _entry(row: ListedRow) -> ObjectEntry:
-    return ObjectEntry(row.key, row.size, etag_text(row), row.modified_us)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -22,13 +24,21 @@ from gateway.s3.upload_listing import (
 
 
 class Uploads:
+    """Sorted uploads that count what a listing costs."""
+
     def __init__(self, uploads: Sequence[tuple[str, str]]) -> None:
         self.rows = sorted({UploadEntry(key.encode(), upload_id, 0) for key, upload_id in uploads})
+        self.seeks = 0
+        self.rows_read = 0
 
     def seek(self, after: UploadPosition, limit: int, stop: bytes | None) -> Sequence[UploadEntry]:
-        return [row for row in self.rows if row[:2] > after and (stop is None or row.key < stop)][
-            :limit
-        ]
+        assert limit > 0
+        self.seeks += 1
+        first = bisect_right(self.rows, after, key=lambda row: row[:2])
+        last = len(self.rows) if stop is None else bisect_left(self.rows, (stop,))
+        found = self.rows[first : min(last, first + limit)]
+        self.rows_read += len(found)
+        return found
 
 
 def walk(uploads: Uploads, query: dict[str, str]) -> list[tuple[str, str]]:
@@ -81,6 +91,35 @@ def test_pages_join_to_the_whole_listing(
     uploads = Uploads(rows)
     query = {"prefix": prefix, "delimiter": delimiter, "max-uploads": str(max_uploads)}
     assert walk(uploads, query) == ideal(uploads, prefix, delimiter)
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        ([f"dir/{number:06}" for number in range(100_000)], 1),
+        ([f"{group:03}/{number:04}" for group in range(50) for number in range(2000)], 50),
+        ([f"{number:06}/x" for number in range(20_000)], 1000),
+        ([f"{number:06}" for number in range(20_000)], 1000),
+        # Stretches of plain keys tempt to read far, and each is followed by a large group.
+        ([f"{n:05}/{i}" if n % 40 == 39 else f"{n:05}" for n in range(2000) for i in range(99)], 0),
+    ],
+    ids=["one-group", "big-groups", "small-groups", "no-group", "mixed"],
+)
+def test_cost_depends_on_the_page_alone(keys: list[str], names: int) -> None:
+    uploads = Uploads([(key, "1") for key in keys])
+    page = list_uploads_page(uploads.seek, parse_list_uploads({"delimiter": "/"}))
+    found = len(page.entries) + len(page.common_prefixes)
+    assert found == (names or 1000)
+    assert uploads.rows_read <= 9 * found + 10
+    assert uploads.seeks <= found + 10
+
+
+def test_group_at_the_end_of_all_bytes_ends_the_listing() -> None:
+    request = replace(parse_list_uploads({}), delimiter=b"\xff")
+    uploads = Uploads([])
+    uploads.rows = [UploadEntry(key, "1", 0) for key in (b"a", b"\xff\xff", b"\xff\xffx")]
+    page = list_uploads_page(uploads.seek, request)
+    assert ([row.key for row in page.entries], page.common_prefixes) == ([b"a"], [b"\xff"])
 
 
 def test_upload_id_marker_without_key_marker_is_ignored() -> None:
