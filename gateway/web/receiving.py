@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.s3.errors import ErrorCode, S3Error
 
-# The kernel wakes us when so much has come in, or all that is wanted: each time costs as much as
-# copying 100 KiB.
+# The kernel wakes us when so much has come in, or all that is wanted: fewer turns of the loop.
 WAKE_BYTES = 256 * 1024
 _WASTE_BYTES = 64 * 1024
 
