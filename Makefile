@@ -47,12 +47,12 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
-# Wheels only: nothing runs code of a package while installing it. Of ours, one extension is
-# compiled where there is a compiler and Python's headers; without it MD5 is slower, no more.
+# Wheels only: nothing runs code of a package while installing it. Of ours, two extensions are
+# compiled where there is a compiler and Python's headers; without them hashing is slower, no more.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(INSTALL) --only-binary :all: --require-hashes
 
-$(VENV)/.installed: requirements.lock pyproject.toml setup.py dsn/_md5_lanes.c | $(BIN)/python
+$(VENV)/.installed: requirements.lock pyproject.toml setup.py $(wildcard dsn/*.c dsn/*.h) | $(BIN)/python
 	$(LOCKED) -r requirements.lock
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@

@@ -1,4 +1,4 @@
-"""Builds the one optional extension; everything else about the package is in pyproject.toml.
+"""Builds the optional extensions; everything else about the package is in pyproject.toml.
 
 Without a compiler, or without Python's headers, the package installs all the same.
 """
@@ -8,10 +8,12 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            "dsn._md5_lanes",
-            ["dsn/_md5_lanes.c"],
+            f"dsn.{name}",
+            [f"dsn/{name}.c"],
+            depends=["dsn/_lanes.h"],
             extra_compile_args=["-O2"],
             optional=True,
         )
+        for name in ("_md5_lanes", "_blake3_lanes")
     ]
 )

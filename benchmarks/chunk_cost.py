@@ -26,7 +26,9 @@ from blake3 import blake3
 from dsn.blockstore.digest_index import DigestIndex
 from dsn.chunker import LEAVES_PER_SLAB, SLAB_BYTES, SLAB_PAYLOAD_BYTES, Slab
 from dsn.dag_builder import FileDagBuilder
+from dsn.framing import FULL_NODE_START
 from dsn.layout import RunList
+from dsn.leaf_digests import full_leaf_digests
 from dsn.md5 import new_md5
 from dsn.node import CHUNK_BYTES
 
@@ -97,7 +99,11 @@ def steps_up(folder: Path, stack: ExitStack, indexed: int) -> Iterator[tuple[str
     yield "MD5 by hashlib", lambda slab: [hashlib.md5(p).digest() for p in slab.payloads]
     ours = new_md5()
     yield "MD5 by our extension, one stream", lambda slab: ours.update(slab.payloads)
-    yield "BLAKE3 of the node where it lies, CID framed", lambda slab: slab.hash_leaves()
+    yield (
+        "BLAKE3 by its package, leaf by leaf",
+        lambda slab: [blake3(section[FULL_NODE_START:]).digest() for section in slab.sections],
+    )
+    yield "BLAKE3 by our extension, where the leaf lies, CID framed", Slab.hash_leaves
     index = DigestIndex(folder / "index")
     stack.callback(index.close)
     for start in range(0, indexed, 1 << 16):
@@ -162,7 +168,7 @@ def steps_down(folder: Path, stack: ExitStack, slabs: list[Slab]) -> Iterator[tu
         os.preadv(stored, [buffer], next(at) % (SLABS * SLAB_BYTES))
 
     yield "read out of the page cache", read
-    yield "BLAKE3 of the node", lambda slab: [blake3(node).digest() for node in slab.nodes]
+    yield "BLAKE3 of the node", lambda slab: full_leaf_digests(slab.view, LEAVES_PER_SLAB)
     sender, receiver = connected(stack)
     waste = memoryview(bytearray(CHUNK_BYTES))
 

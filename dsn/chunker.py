@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import mmap
 
-from blake3 import blake3
-
 from dsn.framing import (
     FULL_DIGEST_START,
     FULL_FRAME,
@@ -17,6 +15,7 @@ from dsn.framing import (
     FULL_PAYLOAD_START,
     FULL_SECTION_BYTES,
 )
+from dsn.leaf_digests import full_leaf_digests
 from dsn.node import CHUNK_BYTES
 
 LEAVES_PER_SLAB = 16
@@ -27,14 +26,13 @@ SLAB_BYTES = LEAVES_PER_SLAB * FULL_SECTION_BYTES
 class Slab:
     """Sixteen leaf sections side by side, of which `filled` bytes of payload are in use."""
 
-    __slots__ = ("_memory", "filled", "nodes", "payloads", "sections", "view")
+    __slots__ = ("_memory", "filled", "payloads", "sections", "view")
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, SLAB_BYTES)
         self.view = memoryview(self._memory)
         starts = range(0, SLAB_BYTES, FULL_SECTION_BYTES)
         self.sections = [self.view[at : at + FULL_SECTION_BYTES] for at in starts]
-        self.nodes = [section[FULL_NODE_START:] for section in self.sections]
         self.payloads = [section[FULL_PAYLOAD_START:] for section in self.sections]
         for section in self.sections:
             section[:FULL_PAYLOAD_START] = FULL_FRAME
@@ -71,9 +69,7 @@ class Slab:
 
     def hash_leaves(self) -> list[bytes]:
         """The digests of the full leaves, also written into their framing."""
-        digests = []
-        for i in range(self.full_leaves):
-            digest = blake3(self.nodes[i]).digest()
-            self.sections[i][FULL_DIGEST_START:FULL_NODE_START] = digest
-            digests.append(digest)
+        digests = full_leaf_digests(self.view, self.full_leaves)
+        for section, digest in zip(self.sections, digests, strict=False):
+            section[FULL_DIGEST_START:FULL_NODE_START] = digest
         return digests

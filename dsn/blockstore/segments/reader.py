@@ -10,10 +10,9 @@ import errno
 import os
 from collections.abc import Iterator
 
-from blake3 import blake3
-
 from dsn.blockstore.segments.known_nodes import KnownNodes
 from dsn.blockstore.segments.store import SegmentStore
+from dsn.cid import digest_of
 from dsn.codec import FULL_LEAF_PREFIX, decode_node, leaf_prefix
 from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
 from dsn.framing import (
@@ -23,6 +22,7 @@ from dsn.framing import (
     leaf_section_bytes,
 )
 from dsn.layout import Layout, Run
+from dsn.leaf_digests import full_leaf_digests
 from dsn.node import CHUNK_BYTES, LINKS_MAX, Node
 
 # A piece this small is still in the core's own cache when it is hashed, and when it is sent.
@@ -207,14 +207,16 @@ class FileReader:
             # One stored leaf stands for all of a run without a stride.
             stored = run.leaves if run.stride else 1
             stop = min((leaf + stored) * CHUNK_BYTES, self.size) - leaf * CHUNK_BYTES
-            lengths = [CHUNK_BYTES] * (stored - 1) + [stop - (stored - 1) * CHUNK_BYTES]
-            section_bytes = (stored - 1) * FULL_SECTION_BYTES + leaf_section_bytes(lengths[-1])
+            full, short_bytes = divmod(stop, CHUNK_BYTES)
+            section_bytes = full * FULL_SECTION_BYTES
+            if short_bytes:
+                section_bytes += leaf_section_bytes(short_bytes)
             sections = buffer[at : at + section_bytes]
             self._read_sections(run, sections, digests[0], flags)
-            found = [
-                _verified(sections[i * FULL_SECTION_BYTES :], length, digests[i])
-                for i, length in enumerate(lengths)
-            ]
+            found = _verified(sections, digests[:full])
+            if short_bytes:
+                section = sections[full * FULL_SECTION_BYTES :]
+                found.append(_verified_short(section, short_bytes, digests[full]))
             if stored < run.leaves:
                 for digest in digests[1:]:
                     if digest != digests[0]:
@@ -254,21 +256,31 @@ class FileReader:
             raise BlockNotFoundError(digest) from error
 
 
-def _verified(section: memoryview, payload_bytes: int, digest: bytes) -> memoryview:
-    """The payload of a leaf that lies in its section; BlockMismatchError unless it has the digest.
+def _verified(sections: memoryview, digests: list[bytes]) -> list[memoryview]:
+    """The payloads of full leaves that lie in their sections; BlockMismatchError for another leaf.
 
     The node's prefix follows from its length. It is set rather than believed: the node is hashed
     where it lies, and is the canonical one or refused.
     """
-    if payload_bytes == CHUNK_BYTES:
-        node_start, payload_start, prefix = FULL_NODE_START, FULL_PAYLOAD_START, FULL_LEAF_PREFIX
-    else:
-        prefix = leaf_prefix(payload_bytes)
-        payload_start = leaf_section_bytes(payload_bytes) - payload_bytes
-        node_start = payload_start - len(prefix)
+    payloads = []
+    for at in range(0, len(digests) * FULL_SECTION_BYTES, FULL_SECTION_BYTES):
+        payload_start = at + FULL_PAYLOAD_START
+        sections[at + FULL_NODE_START : payload_start] = FULL_LEAF_PREFIX
+        payloads.append(sections[payload_start : payload_start + CHUNK_BYTES])
+    found = full_leaf_digests(sections, len(digests))
+    if found != digests:
+        raise BlockMismatchError(next(d for d, f in zip(digests, found, strict=True) if d != f))
+    return payloads
+
+
+def _verified_short(section: memoryview, payload_bytes: int, digest: bytes) -> memoryview:
+    """The same for one leaf that is not full."""
+    prefix = leaf_prefix(payload_bytes)
+    payload_start = leaf_section_bytes(payload_bytes) - payload_bytes
+    node_start = payload_start - len(prefix)
     section[node_start:payload_start] = prefix
     stop = payload_start + payload_bytes
-    if blake3(section[node_start:stop]).digest() != digest:
+    if digest_of(section[node_start:stop]) != digest:
         raise BlockMismatchError(digest)
     return section[payload_start:stop]
 
