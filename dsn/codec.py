@@ -90,9 +90,14 @@ def encode_node(node: Node) -> bytes:
 
 def decode_node(block: bytes | memoryview) -> Node:
     """The node that a block encodes; InvalidNodeError unless `encode_node` gives the same bytes."""
+    return decode_with_payload_span(block)[0]
+
+
+def decode_with_payload_span(block: bytes | memoryview) -> tuple[Node, slice | None]:
+    """As `decode_node`, and where in the block the node's data lies; None where it has none."""
     block = bytes(block)
     parsed = _parse(block)
-    return Node(
+    node = Node(
         type=parsed.type,
         link_depth=parsed.link_depth,
         size=parsed.size,
@@ -101,6 +106,7 @@ def decode_node(block: bytes | memoryview) -> Node:
         upload_options=parsed.upload_options,
         links=parsed.links,
     )
+    return node, parsed.payload
 
 
 def decode_links(block: bytes) -> tuple[bytes, ...]:

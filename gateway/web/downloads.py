@@ -152,9 +152,10 @@ class Download:
         leaves = -(-stop // CHUNK_BYTES) - start // CHUNK_BYTES
         self._buffers.append(await self._downloads.take(leaves))
         # A long answer begins with one leaf: it is on its way while the next ones are verified.
-        cached = self._next_cached(leaves if leaves <= LEAVES_PER_PIECE else 1)
+        few = leaves if leaves <= LEAVES_PER_PIECE else 1
+        cached = self._next_cached(few)
         if cached is None:
-            return await self._run(self._next, self._downloads.threads)
+            return await self._run(partial(self._next, few), self._downloads.threads)
         return cached
 
     async def send(self, stream: DirectResponse, first: list[memoryview]) -> None:
@@ -239,9 +240,9 @@ class Download:
                 piece = reading.result()
         await _write(stream, piece)
 
-    def _next(self) -> list[memoryview]:
+    def _next(self, leaves_max: int = LEAVES_PER_PIECE) -> list[memoryview]:
         """The next piece, in the first buffer."""
-        start, stop = self._next_span()
+        start, stop = self._next_span(leaves_max)
         piece = self._reader.read(start, stop, self._buffers[0])
         self._at = stop
         return piece
@@ -254,7 +255,7 @@ class Download:
             self._at = stop
         return piece
 
-    def _next_span(self, leaves_max: int = LEAVES_PER_PIECE) -> tuple[int, int]:
+    def _next_span(self, leaves_max: int) -> tuple[int, int]:
         leaves = min(leaves_max, len(self._buffers[0]) // FULL_SECTION_BYTES)
         return self._at, min(self._stop, (self._at // CHUNK_BYTES + leaves) * CHUNK_BYTES)
 

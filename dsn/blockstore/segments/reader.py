@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dsn.blockstore.segments.known_nodes import KnownNodes
 from dsn.blockstore.segments.store import SegmentStore
 from dsn.cid import digest_of
-from dsn.codec import FULL_LEAF_PREFIX, decode_node, leaf_prefix
+from dsn.codec import FULL_LEAF_PREFIX, decode_node, decode_with_payload_span, leaf_prefix
 from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
 from dsn.framing import (
     FULL_NODE_START,
@@ -25,8 +25,9 @@ from dsn.layout import Layout, Run
 from dsn.leaf_digests import full_leaf_digests
 from dsn.node import CHUNK_BYTES, LINKS_MAX, Node
 
-# A piece this small is still in the core's own cache when it is hashed, and when it is sent.
-LEAVES_PER_PIECE = 4
+# Each piece is a turn of three calls that let the interpreter go: the larger, the less they wait
+# for it. Beyond a core's own cache (a MiB or two) there is nothing more to win.
+LEAVES_PER_PIECE = 16
 _NAME_ROOM_BYTES = 128
 _LINK_BYTES = 40
 _RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
@@ -56,6 +57,7 @@ class FileReader:
         self.leaf_count = -(-size // CHUNK_BYTES)
         self._level_starts = _level_starts(self.leaf_count)
         self._root: Node | None = None
+        self._payload: memoryview | None = None
         # The links of the node read last, level by level.
         self._links: dict[int, tuple[int, tuple[bytes, ...]]] = {}
 
@@ -76,7 +78,7 @@ class FileReader:
             self.root()
             return []
         if self.leaf_count <= 1:
-            return [memoryview(self.root().data or b"")[start:stop]]
+            return [self._single_payload()[start:stop]]
         first = start // CHUNK_BYTES
         count = (stop - 1) // CHUNK_BYTES - first + 1
         if buffer is None:
@@ -92,8 +94,7 @@ class FileReader:
         """As `read`, without waiting for a disk; None where it must."""
         try:
             if self.leaf_count <= 1:
-                self._read_root(cached_only=True)
-                return self.read(start, stop)
+                return [self._single_payload(cached_only=True)[start:stop]]
             if not _RWF_NOWAIT or self._known is None or not self._knows_parents(start, stop):
                 return None
             return self.read(start, stop, buffer, cached_only=True)
@@ -114,6 +115,27 @@ class FileReader:
         stop = min((first + count) * CHUNK_BYTES, self.size)
         return self.pieces(first * CHUNK_BYTES, stop)
 
+    def _single_payload(self, *, cached_only: bool = False) -> memoryview:
+        """The payload of a file of one node."""
+        if self._payload is None:
+            known = self._known
+            span = known.payload_span(self._root_digest) if known is not None else None
+            if span is None or span.stop - span.start != self.size:
+                self._read_root(cached_only=cached_only)
+                assert self._root is not None
+                self._payload = memoryview(self._root.data or b"")
+            else:
+                self._payload = memoryview(self._read_root_block(cached_only=cached_only))[span]
+        return self._payload
+
+    def _read_root_block(self, *, cached_only: bool) -> bytes:
+        return self._store.read(
+            self._layout.links[-1],
+            self._root_digest,
+            _root_bytes(self.size),
+            cached_only=cached_only,
+        )
+
     def root(self) -> Node:
         """The root node, verified, its size field compared with what the catalog says."""
         self._read_root()
@@ -125,16 +147,12 @@ class FileReader:
             return
         root = self._known.get(self._root_digest) if self._known is not None else None
         if root is None:
-            root = decode_node(
-                self._store.read(
-                    self._layout.links[-1],
-                    self._root_digest,
-                    _root_bytes(self.size),
-                    cached_only=cached_only,
-                )
-            )
+            block = self._read_root_block(cached_only=cached_only)
+            root, span = decode_with_payload_span(block)
             if self._known is not None:
                 self._known.add(self._root_digest, root)
+                if span is not None and not root.links:
+                    self._known.add_payload_span(self._root_digest, span)
         if root.size != self.size:
             raise NonCanonicalDagError(
                 self._root_digest, f"size {root.size} in the root, {self.size} in the catalog"

@@ -154,11 +154,11 @@ def test_what_a_slow_reader_has_not_got_yet_is_not_overwritten(
 
 async def test_room_for_downloads_is_shared_and_given_back() -> None:
     """The first gets its usual buffer; who comes when little is left gets a small one, or waits."""
-    budget = ByteBudget(5 * FULL_SECTION_BYTES, wait_seconds_max=0.05)
+    budget = ByteBudget(PIECE_BYTES + FULL_SECTION_BYTES, wait_seconds_max=0.05)
     with ThreadPoolExecutor(1) as threads:
         downloads = Downloads(budget, threads, threads)
-        first = await downloads.take(10)
-        second = await downloads.take(10)
+        first = await downloads.take(100)
+        second = await downloads.take(100)
         assert len(first) == PIECE_BYTES
         assert len(second) == FULL_SECTION_BYTES
         assert downloads.try_take(1) is None

@@ -45,3 +45,13 @@ def test_nodes_with_data_are_not_kept() -> None:
     known.add(b"both", node(1, b"data"))
     assert known.get(b"single") is None
     assert known.get(b"both") is None
+
+
+def test_payload_spans_are_kept_within_their_bound() -> None:
+    known = KnownNodes(spans_max=2)
+    known.add_payload_span(b"a", slice(1, 2))
+    known.add_payload_span(b"b", slice(3, 4))
+    assert known.payload_span(b"a") == slice(1, 2)
+    known.add_payload_span(b"c", slice(5, 6))
+    found = [known.payload_span(name) for name in (b"a", b"b", b"c")]
+    assert found == [slice(1, 2), None, slice(5, 6)]

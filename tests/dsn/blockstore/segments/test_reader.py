@@ -189,3 +189,22 @@ async def test_known_nodes_are_not_read_again_but_leaves_are(parts: Parts) -> No
     damage(segment_path(parts, first), layout.runs[0].offset + FULL_PAYLOAD_START)
     with pytest.raises(BlockMismatchError):
         again.read(0, 1)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, CHUNK_BYTES])
+async def test_a_file_of_one_node_is_verified_each_time(parts: Parts, size: int) -> None:
+    known = KnownNodes()
+    content = noise(size, 5)
+    first = await opened_reader(parts, content, known)
+    place = first._layout.links[-1]
+    for _ in range(2):
+        reader = FileReader(parts.store, first._layout, first._root_digest, size, known)
+        assert b"".join(reader.read(0, size)) == content
+        assert reader.root().size == size
+        for stop in {size, size // 2}:
+            assert b"".join(reader.read_cached(0, stop) or ()) in (content[:stop], b"")
+    damage(parts.store.files.path(place.segment), place.offset + 60)
+    for start in {0, size // 2}:
+        again = FileReader(parts.store, first._layout, first._root_digest, size, known)
+        with pytest.raises(BlockMismatchError):
+            again.read(start, size)
