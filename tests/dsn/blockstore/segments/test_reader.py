@@ -203,7 +203,7 @@ async def test_a_file_of_one_node_is_verified_each_time(parts: Parts, size: int)
         assert reader.root().size == size
         for stop in {size, size // 2}:
             assert b"".join(reader.read_cached(0, stop) or ()) in (content[:stop], b"")
-    damage(parts.store.files.path(place.segment), place.offset + 60)
+    damage(parts.store.files.path(place.segment), place.offset + 40)
     for start in {0, size // 2}:
         again = FileReader(parts.store, first._layout, first._root_digest, size, known)
         with pytest.raises(BlockMismatchError):
