@@ -1,6 +1,6 @@
 """Cuts a stream into leaves: buffers with room for the framing, and the hashing of what is in them.
 
-A slab holds sixteen leaf sections side by side, framing included. Payload is received straight
+A slab holds seventeen leaf sections side by side, framing included. Payload is received straight
 into its place, so that a leaf is hashed and written where it lies: no join, no copy.
 """
 
@@ -18,13 +18,15 @@ from dsn.framing import (
 from dsn.leaf_digests import full_leaf_digests
 from dsn.node import CHUNK_BYTES
 
-LEAVES_PER_SLAB = 16
+# One more than sixteen, so that an object of 1 MiB is all in one slab: it then goes into the log
+# with whatever else is committed, instead of into a file of its own.
+LEAVES_PER_SLAB = 17
 SLAB_PAYLOAD_BYTES = LEAVES_PER_SLAB * CHUNK_BYTES
 SLAB_BYTES = LEAVES_PER_SLAB * FULL_SECTION_BYTES
 
 
 class Slab:
-    """Sixteen leaf sections side by side, of which `filled` bytes of payload are in use."""
+    """Seventeen leaf sections side by side, of which `filled` bytes of payload are in use."""
 
     __slots__ = ("_memory", "filled", "payloads", "sections", "view")
 
