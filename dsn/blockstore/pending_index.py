@@ -20,7 +20,7 @@ class PendingIndex:
     """
 
     def __init__(
-        self, index: DigestIndex, *, entries_due: int = 1 << 14, entries_max: int = 1 << 18
+        self, index: DigestIndex, *, entries_due: int = 1 << 14, entries_max: int = 1 << 16
     ) -> None:
         """A flush is due at `entries_due`; an entry takes about 400 bytes until then."""
         self._index = index
