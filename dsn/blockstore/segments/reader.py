@@ -6,11 +6,11 @@ never handed on, whatever the layout or the disk says.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 
 from dsn.blockstore.segments.known_nodes import KnownNodes
+from dsn.blockstore.segments.scan import preadv
 from dsn.blockstore.segments.store import SegmentStore
 from dsn.cid import digest_of
 from dsn.codec import FULL_LEAF_PREFIX, decode_node, decode_with_payload_span, leaf_prefix
@@ -265,7 +265,7 @@ class FileReader:
         try:
             with self._store.files.reading(run.segment) as fd:
                 while at < len(sections):
-                    got = _preadv(fd, sections[at:], run.offset + at, flags)
+                    got = preadv(fd, sections[at:], run.offset + at, flags)
                     if not got:
                         # The segment ends too early: some leaf of the run is cut short or gone.
                         raise BlockMismatchError(digest)
@@ -301,16 +301,6 @@ def _verified_short(section: memoryview, payload_bytes: int, digest: bytes) -> m
     if digest_of(section[node_start:stop]) != digest:
         raise BlockMismatchError(digest)
     return section[payload_start:stop]
-
-
-def _preadv(fd: int, buffer: memoryview, offset: int, flags: int) -> int:
-    try:
-        return os.preadv(fd, (buffer,), offset, flags)
-    except OSError as error:
-        # Some file systems cannot tell what is cached.
-        if flags and error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise BlockingIOError from error
-        raise
 
 
 def _root_bytes(size: int) -> int:

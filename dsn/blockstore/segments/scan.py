@@ -182,7 +182,7 @@ def read_block(
     flags = _RWF_NOWAIT if cached_only else 0
     with files.reading(place.segment) as fd:
         start = bytearray(_FRAMING_BYTES_MAX + expected_bytes)
-        got = _preadv(fd, start, place.offset, flags)
+        got = preadv(fd, start, place.offset, flags)
         head = parse_section_head(bytes(start[: min(got, _FRAMING_BYTES_MAX)]), place.offset)
         if head is None:
             if cached_only:
@@ -193,13 +193,14 @@ def read_block(
         if block_at + block_bytes <= got:
             return head.digest, bytes(start[block_at : block_at + block_bytes])
         block = bytearray(block_bytes)
-        got = _preadv(fd, block, head.block_start, flags)
+        got = preadv(fd, block, head.block_start, flags)
         if got < block_bytes and cached_only:
             raise BlockingIOError
         return head.digest, bytes(block[:got])
 
 
-def _preadv(fd: int, buffer: bytearray, offset: int, flags: int) -> int:
+def preadv(fd: int, buffer: bytearray | memoryview, offset: int, flags: int) -> int:
+    """`os.preadv` into one buffer; BlockingIOError also where it cannot be told what is cached."""
     try:
         return os.preadv(fd, (buffer,), offset, flags)
     except OSError as error:
