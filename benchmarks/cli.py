@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import shutil
 import signal
@@ -13,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 from urllib.parse import unquote, urlsplit
 
 import typer
@@ -30,7 +29,7 @@ from benchmarks.peers import KINDS, PeerError, make_server
 from benchmarks.plan import Case
 from benchmarks.process_tree import ProcessTree
 from benchmarks.report import html_report
-from benchmarks.results import FORMAT, Record, ResultsError, gather, read
+from benchmarks.results import FORMAT, Record, Recording, ResultsError, gather, read
 from benchmarks.runner import Endpoint, Runner, Settings, default_processes
 from benchmarks.s3_requests import Target
 from benchmarks.scale import ScaleRun, comparison, make_filled, stored_sets
@@ -175,20 +174,14 @@ def run(
     cases = [case for name in chosen for case in SCENARIOS[name].cases(wishes)]
     if quick:
         cases, settings = _quick(cases, settings)
-    records: list[Record] = []
     interrupted = False
     with ExitStack() as stack:
         stack.enter_context(_stoppable())
         directory = stack.enter_context(_workplace(work_dir))
         file = stack.enter_context(output.open("w")) if output else None
 
-        def emit(record: Record) -> None:
-            records.append(record)
-            if file:
-                file.write(json.dumps(record) + "\n")
-                file.flush()
-
-        emit(_run_record(directory, settings, processes))
+        recording = Recording(file)
+        recording.add(_run_record(directory, settings, processes))
         pids = dict(_pair(text) for text in server_pid or [])
         endpoints = [
             _remote(text, access_key, secret, region, settings, pids) for text in endpoint or []
@@ -200,7 +193,7 @@ def run(
             binary,
             peer_args,
             directory,
-            emit,
+            recording,
         )
         if not endpoints:
             raise typer.Exit(1)
@@ -209,7 +202,7 @@ def run(
         progress = stack.enter_context(
             Progress(console, len(cases) * len(endpoints) * settings.rounds)
         )
-        runner = Runner(endpoints, settings, generators, directory, progress, emit)
+        runner = Runner(endpoints, settings, generators, directory, progress, recording.add)
         local_only = frozenset(s.name for s in SCENARIOS.values() if s.local_only)
         try:
             runner.run(cases, local_only)
@@ -217,7 +210,7 @@ def run(
         except KeyboardInterrupt:
             interrupted = True
             console.print("interrupted: these are the results so far", style="bold red")
-    results = gather(records)
+    results = gather(recording.records)
     print_results(console, results)
     if html:
         html.write_text(html_report(results))
@@ -277,18 +270,13 @@ def scale(
     console = _console()
     _allow_many_files()
     settings = Settings(seconds=seconds, rounds=rounds, limits=False, stored_bytes_max=1 << 60)
-    records: list[Record] = []
     with ExitStack() as stack:
         stack.enter_context(_stoppable())
         directory = stack.enter_context(_workplace(work_dir))
         file = stack.enter_context(output.open("w")) if output else None
 
-        def emit(record: Record) -> None:
-            records.append(record)
-            if file:
-                file.write(json.dumps(record) + "\n")
-
-        emit(_run_record(directory, settings, 0))
+        recording = Recording(file)
+        recording.add(_run_record(directory, settings, 0))
         kind = f"dsn:{binary}" if binary else "dsn"
         endpoints = []
         for label in ("empty", "filled"):
@@ -304,13 +292,13 @@ def scale(
         stack.callback(generators.close)
         wanted = scale_cases(concurrency)
         progress = stack.enter_context(Progress(console, len(wanted) * 2 * rounds))
-        runner = Runner(endpoints, settings, generators, directory, progress, emit)
+        runner = Runner(endpoints, settings, generators, directory, progress, recording.add)
         runner.run(wanted, frozenset())
         scale_run = ScaleRun(runner, generators, connections, console.print)
         found = scale_run.measure(endpoints, rounds)
         for figures in found:
-            emit({"kind": "scale", "endpoint": figures.label, "values": figures.values})
-    results = gather(records)
+            recording.add({"kind": "scale", "endpoint": figures.label, "values": figures.values})
+    results = gather(recording.records)
     console.print(scale_table(("empty", "filled"), comparison(results, found)))
     for line in results.lines:
         for text, count in line.errors.items():
@@ -390,7 +378,7 @@ def _start_peers(
     binary: Lists,
     peer_args: Lists,
     directory: Path,
-    emit: Any,
+    recording: Recording,
 ) -> list[Endpoint]:
     arguments = dict(_pair(text) for text in peer_args or [])
     started: list[Endpoint] = []
@@ -400,10 +388,12 @@ def _start_peers(
             server.start()
         except (PeerError, OSError) as error:
             console.print(f"skipped: {text}: {error}", style="bold red", markup=False)
-            emit({"kind": "skipped", "case": "all", "endpoint": text, "reason": str(error)})
+            recording.add(
+                {"kind": "skipped", "case": "all", "endpoint": text, "reason": str(error)}
+            )
             continue
         stack.callback(server.wipe)
-        emit(
+        recording.add(
             {
                 "kind": "endpoint",
                 "label": server.label,

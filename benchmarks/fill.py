@@ -33,7 +33,7 @@ from gateway.catalog.records import ObjectRecord
 from gateway.catalog.sequence import SequenceClock
 from gateway.commits import GROUP_CHANGES_MAX, Change, Committer, Places
 from gateway.data_dir import DataPaths, lock_data_dir, open_store, recover_data_dir
-from gateway.ingest import FileDraft, single_draft
+from gateway.file_draft import FileDraft, single_draft
 
 Progress = Callable[[str, int, int], None]
 

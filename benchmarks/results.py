@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from benchmarks.statistics import spread
 from benchmarks.units import SMALL_BYTES_MAX
@@ -21,6 +21,21 @@ Record = dict[str, Any]
 
 class ResultsError(Exception):
     """A file that is not one of ours; the text says what is wrong."""
+
+
+class Recording:
+    """The records of a run, each in its file as soon as it is there; without a file just kept."""
+
+    def __init__(self, file: TextIO | None) -> None:
+        self.records: list[Record] = []
+        self._file = file
+
+    def add(self, record: Record) -> None:
+        """Take the next record."""
+        self.records.append(record)
+        if self._file:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
 
 
 @dataclass

@@ -20,7 +20,7 @@ from dsn.layout import Layout, decode_layout
 from dsn.node import CHUNK_BYTES, UploadOptions
 from dsn.place import Place
 from gateway.catalog.records import PartRecord
-from gateway.ingest import DagWriter, FileDraft, MemoryLeaves, single_draft
+from gateway.file_draft import DagWriter, FileDraft, MemoryLeaves, single_draft
 
 # Up to here the leaves made at the borders, and the link nodes, go into the log with the record; a
 # larger object gets a segment for them.

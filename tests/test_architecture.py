@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"gateway.objects"},
     {"gateway.assembly", "gateway.buckets"},
     {"gateway.ingest"},
+    {"gateway.file_draft"},
     {"gateway.commits"},
     {"gateway.data_dir"},
     {"gateway.recovery"},

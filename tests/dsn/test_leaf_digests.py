@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from types import ModuleType
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 import dsn
 import dsn.leaf_digests
 from dsn.framing import FULL_NODE_BYTES, FULL_NODE_START, FULL_SECTION_BYTES
+from tests.support.modules import load_anew
 
 try:
     from dsn._blake3_lanes import ENGINES, digests
@@ -82,15 +82,6 @@ def test_an_engine_that_is_not_there_is_refused() -> None:
         digests(b"", 0, 65_000, 65_000, 0, "abacus")  # type: ignore[arg-type]
 
 
-def load_anew() -> ModuleType:
-    """The module as a process would see it that starts now."""
-    spec = importlib.util.spec_from_file_location("anew", str(dsn.leaf_digests.__file__))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(params=["as built", "without the extension", "without vectors"])
 def leaf_digests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     if request.param == "as built":
@@ -101,7 +92,7 @@ def leaf_digests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     else:
         monkeypatch.delattr(dsn, "_blake3_lanes", raising=False)
         monkeypatch.setitem(sys.modules, "dsn._blake3_lanes", None)
-    module = load_anew()
+    module = load_anew(dsn.leaf_digests)
     assert module.ENGINE is None
     return module
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 from types import ModuleType
 
@@ -9,17 +8,9 @@ import pytest
 
 import dsn
 import dsn.md5
+from tests.support.modules import load_anew
 
 STREAMS = [[memoryview(b"ab"), memoryview(b"c" * n)] for n in (0, 1, 64, 100_000)]
-
-
-def load_anew() -> ModuleType:
-    """The module as a process would see it that starts now."""
-    spec = importlib.util.spec_from_file_location("md5_anew", str(dsn.md5.__file__))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(params=["as built", "without the extension", "without vectors"])
@@ -33,7 +24,7 @@ def md5(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Modu
     else:
         monkeypatch.delattr(dsn, "_md5_lanes", raising=False)
         monkeypatch.setitem(sys.modules, "dsn._md5_lanes", None)
-    module = load_anew()
+    module = load_anew(dsn.md5)
     assert module.LANES == 1
     return module
 
