@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from functools import partial
 
 from gateway.catalog.database import Database
-from gateway.catalog.queries import BucketRow, find_bucket, list_buckets
-from gateway.catalog.records import BucketRecord
+from gateway.catalog.queries import BucketRow, find_bucket, find_setting, list_buckets
+from gateway.catalog.records import BucketRecord, SettingRecord
 from gateway.commits import Change, Committer
 from gateway.s3.address import check_bucket_name
 from gateway.s3.errors import ErrorCode, S3Error
@@ -52,3 +54,32 @@ class Buckets:
         """Whether a write may go to this bucket, perhaps making it; S3Error(InvalidBucketName)."""
         if await self.find(account, name) is None:
             check_bucket_name(name)
+
+    async def setting(self, account: str, name: str, setting: str) -> str | None:
+        """What the bucket is configured to under the name of a setting; S3Error(NoSuchBucket).
+
+        Read each time, in the hop that look-ups share, so that no worker works by an old one.
+        Ask only where a request needs it.
+        """
+        bucket = await self.get(account, name)
+        return await self._database.read(partial(find_setting, bucket=bucket.id, name=setting))
+
+    async def configure(
+        self,
+        account: str,
+        name: str,
+        setting: str,
+        document: str | None,
+        condition: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
+        """Make a configuration durable, or with None its removal; S3Error(NoSuchBucket).
+
+        `condition` looks at the catalog within the commit and raises what refuses the change.
+        """
+        await self.get(account, name)
+        await self._committer.commit(
+            Change(
+                lambda sequence, _: SettingRecord(sequence, account, name, setting, document),
+                condition=condition,
+            )
+        )

@@ -6,10 +6,14 @@ import fcntl
 import os
 from pathlib import Path
 
+import structlog
+
 from dsn.blockstore.digest_index import DigestIndex
 from dsn.blockstore.segments.store import SegmentStore
-from gateway.catalog.database import open_catalog
-from gateway.recovery import Progress, Recovered, recover
+from gateway.catalog.database import open_catalog, outdated_applied, remove_catalog
+from gateway.recovery import Progress, Recovered, cut_torn_tails, recover
+
+log = structlog.get_logger()
 
 # The descriptor whose lock keeps the data directory ours; workers inherit it.
 _held: dict[Path, int] = {}
@@ -53,10 +57,19 @@ def open_store(data_dir: Path) -> SegmentStore:
 
 
 def recover_data_dir(data_dir: Path, progress: Progress | None = None) -> Recovered:
-    """Bring catalog and index of a locked data directory up to its segments."""
+    """Bring catalog and index of a locked data directory up to its segments.
+
+    A catalog of an earlier version of the program is made anew from the records.
+    """
+    catalog = DataPaths(data_dir).catalog
     store = open_store(data_dir)
     try:
-        connection = open_catalog(DataPaths(data_dir).catalog)
+        outdated = outdated_applied(catalog)
+        if outdated is not None:
+            log.info("catalog of an earlier version: made anew from the records")
+            cut_torn_tails(store, outdated)
+            remove_catalog(catalog)
+        connection = open_catalog(catalog)
         try:
             return recover(store, connection, progress)
         finally:

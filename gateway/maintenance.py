@@ -33,7 +33,7 @@ from dsn.node import LINKS_MAX
 from dsn.place import Place
 from gateway.app import offline_objects
 from gateway.assembly import PartReader
-from gateway.catalog.database import open_catalog
+from gateway.catalog.database import open_catalog, remove_catalog
 from gateway.catalog.queries import (
     VersionRow,
     all_parts,
@@ -155,7 +155,7 @@ def rebuild(data_dir: Path, progress: Progress | None = None) -> RebuildReport:
     lock_data_dir(data_dir)
     paths = DataPaths(data_dir)
     fresh = paths.catalog.with_suffix(".new")
-    _remove_database(fresh)
+    remove_catalog(fresh)
     store = open_store(data_dir)
     try:
         store.index.clear()
@@ -168,7 +168,7 @@ def rebuild(data_dir: Path, progress: Progress | None = None) -> RebuildReport:
             connection.close()
     finally:
         store.close()
-    _remove_database(paths.catalog)
+    remove_catalog(paths.catalog)
     fresh.rename(paths.catalog)
     sync_directory(data_dir)
     return RebuildReport(buckets, objects, uploads, recovered.segments, time.monotonic() - started)
@@ -406,11 +406,6 @@ class _CountedWriter:
         if self._progress is not None:
             self._progress(min(self._done, self._total), self._total)
         return self._file.write(data)
-
-
-def _remove_database(path: Path) -> None:
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        path.with_name(name).unlink(missing_ok=True)
 
 
 def _text(key: bytes) -> str:

@@ -23,12 +23,13 @@ from gateway.catalog.database import Database
 from gateway.catalog.queries import (
     VersionRow,
     find_bucket,
+    find_notes,
     find_object,
     find_sequence,
     find_version,
     seek_objects,
 )
-from gateway.catalog.records import ObjectRecord, Record
+from gateway.catalog.records import NoteRecord, ObjectRecord, Record
 from gateway.commits import Change, Committer, Places, UnsettledCommitError
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest, IngestedFile
@@ -54,6 +55,7 @@ class NewObject:
     metadata: Metadata = field(default_factory=dict)
     options: UploadOptions = NO_OPTIONS
     conditions: Conditions = NO_CONDITIONS
+    notes: Mapping[str, str] = field(default_factory=dict)
     keeps_root_name: bool = False
     root_name: str | None = None
     expected_root: bytes | None = None
@@ -155,6 +157,31 @@ class Objects:
         row = await self._buckets.get(account, bucket)
         return await self._database.read(partial(self._versions.find, bucket=row.id, key=key))
 
+    async def annotate(
+        self,
+        account: str,
+        bucket: str,
+        version: VersionRow,
+        name: str,
+        document: str | None,
+        condition: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> None:
+        """Make a note of a version durable, or with None its removal.
+
+        `condition` is given the version's notes within the commit and raises what refuses this.
+        """
+
+        def check(connection: sqlite3.Connection) -> None:
+            if condition is not None:
+                condition(find_notes(connection, version.sequence))
+
+        def record(sequence: int, _: Places) -> NoteRecord:
+            return NoteRecord(
+                sequence, account, bucket, version.key, version.sequence, name, document
+            )
+
+        await self._committer.commit(Change(record, condition=check))
+
     def reader(self, version: VersionRow) -> FileReader:
         """A reader of a version's bytes."""
         return FileReader(self._store, version.layout, version.root, version.size, self._nodes)
@@ -189,29 +216,39 @@ def _change(new: NewObject, taken: IngestedFile, checksum: Checksum | None, md5:
             encode_layout(draft.layout(places)),
             new.metadata,
             checksum=checksum,
+            notes=new.notes,
         )
 
     return Change(record, draft.blocks, commit_condition(new))
 
 
 class _KnownVersions:
-    """Versions read lately, by sequence number: they never change. One thread uses it."""
+    """Versions read lately, by sequence number, each with the number of its last note.
+
+    But for its notes a version never changes. One thread uses this.
+    """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[int, VersionRow] = OrderedDict()
+        self._known: OrderedDict[int, tuple[VersionRow, int]] = OrderedDict()
 
     def find(self, connection: sqlite3.Connection, bucket: int, key: bytes) -> VersionRow | None:
         """What a key shows now; which version that is always comes from the catalog."""
-        sequence = find_sequence(connection, bucket, key)
-        if sequence is None:
+        found = find_sequence(connection, bucket, key)
+        if found is None:
             return None
+        return self.get(connection, *found)
+
+    def get(
+        self, connection: sqlite3.Connection, sequence: int, last_note: int
+    ) -> VersionRow | None:
+        """The version with this number, as of its last note."""
         known = self._known.get(sequence)
-        if known is not None:
+        if known is not None and known[1] == last_note:
             self._known.move_to_end(sequence)
-            return known
+            return known[0]
         version = find_version(connection, sequence)
         if version is not None and len(version.encoded_layout) <= _KNOWN_LAYOUT_BYTES_MAX:
-            self._known[sequence] = version
+            self._known[sequence] = version, last_note
             if len(self._known) > _KNOWN_MAX:
                 self._known.popitem(last=False)
         return version

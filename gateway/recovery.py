@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 
@@ -86,6 +86,31 @@ def recover(
     if recovered.records or recovered.removed:
         log.info("recovered", records=recovered.records, removed=len(recovered.removed))
     return recovered
+
+
+def cut_torn_tails(store: SegmentStore, applied: Mapping[int, int]) -> None:
+    """Cut what a crash tore from the ends of the logs, before the catalog that shows it goes.
+
+    `applied` is up to where that catalog had applied each log. A new one, which reads every log
+    from the front, cannot tell a tear from rot.
+    """
+    for segment, file_bytes in list(store.files.list_ids()):
+        done = applied.get(segment, 0)
+        if kind_of(segment) is not SegmentKind.LOG or file_bytes <= done:
+            continue
+        tear = _first_tear(store, segment, done)
+        if tear is None:
+            scan = SegmentScan(store.files, segment, start=max(done, header_bytes(segment)))
+            for _ in scan.heads():
+                pass
+            tear = scan.end
+        if tear == file_bytes:
+            continue
+        log.info("torn tail cut", segment=f"{segment:016x}", bytes=file_bytes - tear)
+        if tear <= header_bytes(segment):
+            store.files.remove(segment)
+        else:
+            store.files.cut(segment, tear)
 
 
 def _apply_tail(

@@ -101,6 +101,7 @@ class Uploads:
                     upload_id,
                     new.metadata,
                     checksum,
+                    new.notes,
                 )
             )
         )
@@ -291,6 +292,7 @@ class Uploads:
                 part_sizes,
                 checksum,
                 upload.upload_id,
+                upload.notes,
             )
 
         def check_again(connection: sqlite3.Connection) -> None:

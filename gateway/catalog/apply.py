@@ -18,9 +18,11 @@ from dsn.place import Place
 from gateway.catalog.records import (
     AbortRecord,
     BucketRecord,
+    NoteRecord,
     ObjectRecord,
     PartRecord,
     Record,
+    SettingRecord,
     UploadRecord,
 )
 
@@ -60,6 +62,13 @@ class Applier:
                 return _finish_upload(self._connection, record.upload_id, ABORTED)
             case BucketRecord():
                 self._bucket(record.account, record.bucket, record.sequence)
+            case SettingRecord():
+                bucket = self._bucket(record.account, record.bucket, record.sequence)
+                _apply_setting(self._connection, record, bucket)
+            case NoteRecord():
+                _apply_note(
+                    self._connection, record.version, record.name, record.sequence, record.document
+                )
         return []
 
     def flush(self) -> None:
@@ -112,6 +121,8 @@ class Applier:
         self._objects.append(
             (bucket, record.key, record.sequence, record.size, record.etag, record.part_count)
         )
+        for name, document in record.notes.items():
+            _apply_note(self._connection, record.sequence, name, record.sequence, document)
         used = layout_segments(record.layout)
         self._segments.update(s for s in used if kind_of(s) is not SegmentKind.LOG)
         if record.upload_id is None:
@@ -173,8 +184,8 @@ def _apply_upload(connection: sqlite3.Connection, record: UploadRecord, bucket: 
     if _is_finished(connection, record.upload_id):
         return
     connection.execute(
-        "INSERT INTO uploads (id, bucket, key, sequence, metadata, checksum) "
-        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO uploads (id, bucket, key, sequence, metadata, checksum, notes) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (
             record.upload_id,
             bucket,
@@ -182,7 +193,28 @@ def _apply_upload(connection: sqlite3.Connection, record: UploadRecord, bucket: 
             record.sequence,
             orjson.dumps(record.metadata),
             orjson.dumps(record.checksum).decode() if record.checksum else None,
+            orjson.dumps(record.notes),
         ),
+    )
+
+
+def _apply_setting(connection: sqlite3.Connection, record: SettingRecord, bucket: int) -> None:
+    connection.execute(
+        "INSERT INTO settings (bucket, name, sequence, document) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET sequence = excluded.sequence, document = excluded.document "
+        "WHERE excluded.sequence > sequence",
+        (bucket, record.name, record.sequence, record.document),
+    )
+
+
+def _apply_note(
+    connection: sqlite3.Connection, version: int, name: str, sequence: int, document: str | None
+) -> None:
+    connection.execute(
+        "INSERT INTO notes (version, name, sequence, document) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET sequence = excluded.sequence, document = excluded.document "
+        "WHERE excluded.sequence > sequence",
+        (version, name, sequence, document),
     )
 
 

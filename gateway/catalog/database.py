@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,7 +20,7 @@ import aiosqlite
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _BUSY_SECONDS_MAX = 60.0
 _PRAGMAS = """
@@ -36,7 +36,7 @@ PRAGMA wal_autocheckpoint = 16384;
 
 
 class CatalogVersionError(RuntimeError):
-    """The catalog was written by another version of the program; `rebuild` makes a new one."""
+    """The catalog was written by a later version of the program; `rebuild` makes a new one."""
 
 
 def open_catalog(path: Path) -> sqlite3.Connection:
@@ -55,6 +55,27 @@ def open_catalog(path: Path) -> sqlite3.Connection:
         connection.close()
         raise CatalogVersionError(f"catalog version {version}, this program has {SCHEMA_VERSION}")
     return connection
+
+
+def outdated_applied(path: Path) -> dict[int, int] | None:
+    """Up to where a catalog of an earlier version has applied each log; None for another one.
+
+    Its tables are not what this program expects, but for this one, which every version has.
+    """
+    if not path.exists():
+        return None
+    with closing(sqlite3.connect(path)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if not 0 < version < SCHEMA_VERSION:
+            return None
+        return dict(connection.execute("SELECT id, applied FROM segments"))
+
+
+def remove_catalog(path: Path) -> None:
+    """Remove a catalog that nobody has open, if it is there."""
+    # Its log first: a new catalog must never find the log of an old one.
+    for suffix in ("-wal", "-shm", ""):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +41,8 @@ class VersionRow:
     encoded_layout: bytes
     log: int
     log_offset: int
+    # What may change about it, as it was when this was read; `find_version` alone fills it in.
+    notes: Mapping[str, str] = field(default_factory=dict, compare=False)
     # What others make of the row, kept as long as the row itself is.
     derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -70,6 +72,7 @@ class UploadRow:
     sequence: int
     metadata: dict[str, str]
     checksum: tuple[str, str] | None
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def created_us(self) -> int:
@@ -143,20 +146,51 @@ def find_object(connection: sqlite3.Connection, bucket: int, key: bytes) -> Vers
     return _version(row) if row else None
 
 
-def find_sequence(connection: sqlite3.Connection, bucket: int, key: bytes) -> int | None:
-    """The sequence number of the version that a key shows now."""
-    row = connection.execute(
-        "SELECT sequence FROM objects WHERE bucket = ? AND key = ?", (bucket, key)
+def find_sequence(
+    connection: sqlite3.Connection, bucket: int, key: bytes
+) -> tuple[int, int] | None:
+    """The sequence numbers of the version that a key shows now and of its last note (else 0)."""
+    row: tuple[int, int] | None = connection.execute(
+        "SELECT o.sequence, "
+        "coalesce((SELECT max(n.sequence) FROM notes n WHERE n.version = o.sequence), 0) "
+        "FROM objects o WHERE o.bucket = ? AND o.key = ?",
+        (bucket, key),
     ).fetchone()
-    return int(row[0]) if row else None
+    return row
+
+
+def last_note(connection: sqlite3.Connection, version: int) -> int:
+    """The sequence number of the last change of a version's notes; 0 if there was none."""
+    row = connection.execute(
+        "SELECT coalesce(max(sequence), 0) FROM notes WHERE version = ?", (version,)
+    ).fetchone()
+    return int(row[0])
+
+
+def find_notes(connection: sqlite3.Connection, version: int) -> dict[str, str]:
+    """What is noted of the version with this sequence number, by name."""
+    return dict(
+        connection.execute(
+            "SELECT name, document FROM notes WHERE version = ? AND document IS NOT NULL",
+            (version,),
+        )
+    )
+
+
+def find_setting(connection: sqlite3.Connection, bucket: int, name: str) -> str | None:
+    """What a bucket is configured to under this name."""
+    row = connection.execute(
+        "SELECT document FROM settings WHERE bucket = ? AND name = ?", (bucket, name)
+    ).fetchone()
+    return row[0] if row else None
 
 
 def find_version(connection: sqlite3.Connection, sequence: int) -> VersionRow | None:
-    """The version with this sequence number."""
+    """The version with this sequence number, its notes included."""
     row = connection.execute(
         f"SELECT {_VERSION_COLUMNS} FROM versions v WHERE v.sequence = ?", (sequence,)
     ).fetchone()
-    return _version(row) if row else None
+    return replace(_version(row), notes=find_notes(connection, sequence)) if row else None
 
 
 def seek_objects(
@@ -235,7 +269,7 @@ def find_upload(
 ) -> UploadRow | None:
     """The open upload with this id, if it is one of this key."""
     row = connection.execute(
-        "SELECT id, bucket, key, sequence, metadata, checksum FROM uploads "
+        "SELECT id, bucket, key, sequence, metadata, checksum, notes FROM uploads "
         "WHERE id = ? AND bucket = ? AND key = ?",
         (upload_id, bucket, key),
     ).fetchone()
@@ -251,7 +285,7 @@ def seek_uploads(
 ) -> list[UploadRow]:
     """Open uploads of a bucket behind (key, id) and before the key `stop`, by key and id."""
     query = (
-        "SELECT id, bucket, key, sequence, metadata, checksum FROM uploads "
+        "SELECT id, bucket, key, sequence, metadata, checksum, notes FROM uploads "
         "WHERE bucket = ? AND (key, id) > (?, ?) "
     )
     if stop is None:
@@ -397,9 +431,11 @@ def _version(row: tuple[Any, ...]) -> VersionRow:
 
 
 def _upload(row: tuple[Any, ...]) -> UploadRow:
-    upload_id, bucket, key, sequence, metadata, checksum = row
+    upload_id, bucket, key, sequence, metadata, checksum, notes = row
     asked = tuple(orjson.loads(checksum)) if checksum else None
-    return UploadRow(upload_id, bucket, key, sequence, orjson.loads(metadata), asked)
+    return UploadRow(
+        upload_id, bucket, key, sequence, orjson.loads(metadata), asked, orjson.loads(notes)
+    )
 
 
 def _part(row: tuple[Any, ...]) -> PartRecord:

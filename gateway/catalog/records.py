@@ -33,7 +33,8 @@ class ObjectRecord:
 
     `etag` is the MD5 of the bytes or, where `part_sizes` is given, of the parts' MD5s.
     `part_sizes` are (size in bytes, how many parts in a row). `checksum` is the algorithm, the
-    type (FULL_OBJECT or COMPOSITE) and the value as sent. `layout` is an encoded Layout.
+    type (FULL_OBJECT or COMPOSITE) and the value as sent. `layout` is an encoded Layout. `notes`
+    are those that came with the version itself, as if a NoteRecord for each were in this record.
     """
 
     sequence: int
@@ -48,6 +49,7 @@ class ObjectRecord:
     part_sizes: tuple[tuple[int, int], ...] = ()
     checksum: tuple[str, str, str] | None = None
     upload_id: str | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def part_count(self) -> int:
@@ -57,7 +59,10 @@ class ObjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class UploadRecord:
-    """A multipart upload was created. `checksum` is the algorithm and the type asked for."""
+    """A multipart upload was created. `checksum` is the algorithm and the type asked for.
+
+    `notes` are those of the version to be.
+    """
 
     sequence: int
     account: str
@@ -66,6 +71,7 @@ class UploadRecord:
     upload_id: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     checksum: tuple[str, str] | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,45 @@ class AbortRecord:
     upload_id: str
 
 
-Record = BucketRecord | ObjectRecord | UploadRecord | PartRecord | AbortRecord
+@dataclass(frozen=True, slots=True)
+class SettingRecord:
+    """What a bucket is configured to, under a name of S3 ("cors", "lifecycle", "tagging").
+
+    `document` is what its readers make of it, None for a configuration that was removed.
+    """
+
+    sequence: int
+    account: str
+    bucket: str
+    name: str
+    document: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRecord:
+    """What may change about one version while its bytes stay ("tagging", "retention").
+
+    `version` is the sequence number of the version, `document` None for a note that was removed.
+    """
+
+    sequence: int
+    account: str
+    bucket: str
+    key: bytes
+    version: int
+    name: str
+    document: str | None = None
+
+
+Record = (
+    BucketRecord
+    | ObjectRecord
+    | UploadRecord
+    | PartRecord
+    | AbortRecord
+    | SettingRecord
+    | NoteRecord
+)
 
 _KINDS: dict[str, type[Record]] = {
     "bucket": BucketRecord,
@@ -118,6 +162,8 @@ _KINDS: dict[str, type[Record]] = {
     "upload": UploadRecord,
     "part": PartRecord,
     "abort": AbortRecord,
+    "setting": SettingRecord,
+    "note": NoteRecord,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -126,7 +172,8 @@ _SHORT = {
     "sequence": "q", "account": "a", "bucket": "b", "key": "k", "root": "r", "size": "s",
     "etag": "e", "layout": "l", "metadata": "m", "part_sizes": "p", "checksum": "c",
     "upload_id": "u", "number": "n", "md5": "d", "start": "o", "runs": "x",
-    "digests": "g", "head": "h", "tail": "v", "segment": "z",
+    "digests": "g", "head": "h", "tail": "v", "segment": "z", "notes": "y", "name": "j",
+    "document": "D", "version": "V",
 }  # fmt: skip
 _LONG = {short: name for name, short in _SHORT.items()}
 assert len(_LONG) == len(_SHORT)

@@ -43,7 +43,8 @@ CREATE TABLE uploads (
     key BLOB NOT NULL,
     sequence INTEGER NOT NULL,
     metadata BLOB NOT NULL,
-    checksum TEXT                   -- JSON: [algorithm, type]
+    checksum TEXT,                  -- JSON: [algorithm, type]
+    notes BLOB NOT NULL             -- JSON object
 ) WITHOUT ROWID;
 CREATE INDEX uploads_by_key ON uploads (bucket, key, id);
 
@@ -64,6 +65,24 @@ CREATE TABLE parts (
     tail_bytes INTEGER NOT NULL,
     checksum TEXT,                  -- JSON: [algorithm, value]
     PRIMARY KEY (upload_id, number)
+) WITHOUT ROWID;
+
+-- How buckets are configured. One that was removed keeps its row, for its sequence number.
+CREATE TABLE settings (
+    bucket INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    document TEXT,                  -- NULL: removed
+    PRIMARY KEY (bucket, name)
+) WITHOUT ROWID;
+
+-- What may change about a version. One that was removed keeps its row, too.
+CREATE TABLE notes (
+    version INTEGER NOT NULL,       -- sequence number of the version
+    name TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    document TEXT,                  -- NULL: removed
+    PRIMARY KEY (version, name)
 ) WITHOUT ROWID;
 
 -- Which version a completed upload became, so that Complete can be repeated; 0 for an aborted one.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from dsn.car import section_prefix
 from dsn.cid import RECORD_CID_PREFIX, digest_of
 from gateway.catalog.records import BucketRecord, encode_record
 from gateway.data_dir import DataPaths
+from gateway.objects import NewObject
 from tests.support.bodies import noise
 from tests.support.parts import Parts, copy, etag, recover, tables, target
 
@@ -254,3 +257,54 @@ async def test_a_crash_at_any_moment_loses_nothing_that_was_acknowledged(
         assert DataPaths(directory).catalog.exists()
         again = recover(directory)
         assert (again.records, again.rot, again.removed) == (0, [], [])
+
+
+async def test_settings_and_notes_come_back_from_the_records(data_dir: Path) -> None:
+    async with Parts(data_dir) as parts:
+        await parts.put("tagged", b"x", notes={"tagging": "a=1", "retention": "r"})
+        version = await parts.objects.find("main", "bucket", b"tagged")
+        await parts.objects.annotate("main", "bucket", version, "tagging", "a=2")
+        await parts.objects.annotate("main", "bucket", version, "retention", None)
+        await parts.buckets.configure("main", "bucket", "cors", "one")
+        await parts.buckets.configure("main", "bucket", "cors", "two")
+        await parts.uploads.create(
+            NewObject("main", "bucket", b"open", notes={"tagging": "b=1"}), None
+        )
+    before = tables(data_dir)
+    drop_catalog(data_dir)
+    recover(data_dir)
+    assert tables(data_dir) == before
+    async with Parts(data_dir) as parts:
+        version = await parts.objects.find("main", "bucket", b"tagged")
+        assert version.notes == {"tagging": "a=2"}
+        assert await parts.buckets.setting("main", "bucket", "cors") == "two"
+
+
+async def test_notes_show_in_the_next_look(data_dir: Path) -> None:
+    """Also where another worker wrote them."""
+    async with Parts(data_dir) as parts, Parts(data_dir, worker=1, beside=parts) as other:
+        await parts.put("k", b"x")
+        for document in ("a=1", "a=2", None):
+            version = await other.objects.find("main", "bucket", b"k")
+            await other.objects.annotate("main", "bucket", version, "tagging", document)
+            shown = await parts.objects.find("main", "bucket", b"k")
+            assert shown.notes == ({"tagging": document} if document else {})
+            await other.buckets.configure("main", "bucket", "cors", document)
+            assert await parts.buckets.setting("main", "bucket", "cors") == document
+
+
+async def test_catalog_of_an_earlier_version_is_made_anew(data_dir: Path, tmp_path: Path) -> None:
+    """With what a crash left behind it torn, as the earlier version would have had it."""
+    await fill(data_dir)
+    recover(data_dir)
+    before = tables(data_dir)
+    (log, *_) = [p for p in data_dir.rglob("*.car") if kind_of(int(p.stem, 16)) is SegmentKind.LOG]
+    for tail in (b"", b"\x80torn", bytes(10_000)):
+        crashed = copy(data_dir, tmp_path / f"crashed-{len(tail)}")
+        with (crashed / log.relative_to(data_dir)).open("ab") as file:
+            file.write(tail)
+        with closing(sqlite3.connect(DataPaths(crashed).catalog)) as connection:
+            connection.executescript("DROP TABLE settings; PRAGMA user_version = 1")
+        found = recover(crashed)
+        assert (found.rot, tables(crashed)) == ([], before)
+        assert (crashed / log.relative_to(data_dir)).read_bytes() == log.read_bytes()
