@@ -20,6 +20,7 @@ import typer
 # Whatever takes long to import waits until its command runs: `keys create` is called in loops.
 if TYPE_CHECKING:
     from gateway.config import Settings
+    from gateway.rights import Limits
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -156,6 +157,25 @@ def keys_create(
     account: Annotated[
         str, typer.Option(metavar="NAME", help="Who owns what the key stores.")
     ] = "main",
+    rights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Of read, write, create (never supersedes), list and admin; all unless given.",
+        ),
+    ] = None,
+    bucket: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="For this bucket only; repeatable."),
+    ] = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="For keys that begin with this only; repeatable."),
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="A time as 2027-01-31T12:00Z, or from now as 12h, 30d."),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -163,17 +183,38 @@ def keys_create(
     if key_only and secret is not None:
         raise typer.BadParameter("--secret and --key-only exclude each other")
     from gateway.keys import KeyStore
+    from gateway.rights import ALL_RIGHTS, Limits, parse_rights
 
+    try:
+        limits = Limits(
+            ALL_RIGHTS if rights is None else parse_rights(rights.split(",")),
+            tuple(bucket or ()),
+            tuple(prefix or ()),
+            None if expires is None else _expiry(expires),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     created = KeyStore(_data_dir(data_dir, config)).create(
-        access_key=access_key, secret=secret, key_only=key_only, account=account
+        access_key=access_key,
+        secret=secret,
+        key_only=key_only,
+        account=account,
+        limits=limits,
     )
     secret_text = created.secret or "none: the access key is the secret; clients may send any"
+    shown = _shown_limits(created.limits)
     _answer(
         as_json,
-        {"access_key": created.access_key, "secret": created.secret, "account": created.account},
+        {
+            "access_key": created.access_key,
+            "secret": created.secret,
+            "account": created.account,
+            **shown,
+        },
         f"access key  {created.access_key}",
         f"secret      {secret_text}",
         f"account     {created.account}",
+        *(f"{name:11} {_listed(value)}" for name, value in shown.items()),
     )
     if key_only and len(created.access_key) < 22:
         typer.echo("warning: a short access key without a secret can be guessed", err=True)
@@ -194,6 +235,7 @@ def keys_list(data_dir: DataDir = None, config: Config = None, as_json: Json = F
             "account": key.account,
             "created": _time(key.created_us),
             "revoked": key.revoked_us and _time(key.revoked_us),
+            **_shown_limits(key.limits),
         }
         for key in keys
     ]
@@ -202,6 +244,7 @@ def keys_list(data_dir: DataDir = None, config: Config = None, as_json: Json = F
         f"{row['access_key']:{width}}  {'key-only' if row['key_only'] else 'secret':8}  "
         f"{row['account']}  created {row['created']}"
         + (f"  revoked {row['revoked']}" if row["revoked"] else "")
+        + "".join(f"  {name} {_listed(row[name])}" for name in _LIMITS if name in row)
         for row in rows
     )
     _answer(as_json, {"keys": rows}, *lines)
@@ -436,6 +479,43 @@ def _time(microseconds: int) -> str:
 
     moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
     return moment.isoformat().replace("+00:00", "Z")
+
+
+_LIMITS = ("rights", "buckets", "prefixes", "expires")
+
+
+def _shown_limits(limits: Limits | None) -> dict[str, Any]:
+    """The limits of a key as they are printed; nothing for a key without."""
+    if limits is None:
+        return {}
+    shown = limits.to_plain()
+    expires_us = shown.pop("expires_us", None)
+    return shown if expires_us is None else {**shown, "expires": _time(expires_us)}
+
+
+def _listed(value: str | list[str]) -> str:
+    return _printable(value if isinstance(value, str) else ",".join(value))
+
+
+def _expiry(text: str) -> int:
+    """Microseconds since 1970 of `--expires`; ValueError for what is no time, or in the past."""
+    import time
+    from datetime import UTC, datetime
+
+    now_us = time.time_ns() // 1000
+    units = {"m": 60, "h": 3600, "d": 86_400}
+    if text[-1:] in units and text[:-1].isdigit():
+        return now_us + int(text[:-1]) * units[text[-1]] * 1_000_000
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"--expires {text}: write 2027-01-31T12:00Z, 45m, 12h or 30d") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    expires_us = int(moment.timestamp() * 1_000_000)
+    if expires_us <= now_us:
+        raise ValueError(f"--expires {text} is in the past")
+    return expires_us
 
 
 def _text(value: str | bytes) -> str:

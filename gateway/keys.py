@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.rights import Limits
+
 FILE_NAME = "keys.json"
 LOCK_NAME = "keys.lock"
 ACCOUNT_DEFAULT = "main"
@@ -41,6 +43,7 @@ class KeyStoreError(Exception):
 class AccessKey:
     """A key and the account it acts for. Times are microseconds since 1970.
 
+    `limits` is None for a key that may do everything its account can, for ever.
     `secret` is None for a key-only key; its `access_key` is then a label such as
     `3fa9~1f0c22ab`, which names the key and opens nothing. `create` alone returns the real one.
     """
@@ -50,6 +53,7 @@ class AccessKey:
     account: str
     created_us: int
     revoked_us: int | None = None
+    limits: Limits | None = None
 
     def __repr__(self) -> str:
         # A key may end up in a log line or a traceback; its secret must not.
@@ -110,6 +114,7 @@ class KeyStore:
         secret: str | None = None,
         key_only: bool = False,
         account: str = ACCOUNT_DEFAULT,
+        limits: Limits | None = None,
     ) -> AccessKey:
         """Adds a key; what is not given is made up. The only call that returns a key-only key.
 
@@ -130,7 +135,8 @@ class KeyStore:
         if secret is not None and not (0 < len(secret) <= 256 and _is_plain(secret)):
             raise KeyStoreError("a secret has 1 to 256 printable ASCII characters without spaces")
 
-        created = AccessKey(access_key, secret, account, self._now_us())
+        kept = None if limits == Limits() else limits
+        created = AccessKey(access_key, secret, account, self._now_us(), limits=kept)
         with self._changing() as entries:
             if any(_is_named(entry, access_key) for entry in entries):
                 raise KeyStoreError(f"the access key {_label(access_key, secret)} exists already")
@@ -213,6 +219,7 @@ def _entry(key: AccessKey) -> dict[str, Any]:
         "account": key.account,
         "created_us": key.created_us,
         "revoked_us": key.revoked_us,
+        **(key.limits.to_plain() if key.limits else {}),
     }
     if key.secret is None:
         entry["access_key"] = _label(key.access_key, None)
@@ -227,6 +234,7 @@ def _shown(entry: dict[str, Any]) -> AccessKey:
         entry["account"],
         entry["created_us"],
         entry["revoked_us"],
+        Limits.from_plain(entry),
     )
 
 

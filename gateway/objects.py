@@ -34,6 +34,7 @@ from gateway.commits import Change, Committer, Places, UnsettledCommitError
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest, IngestedFile
 from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
+from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.listing import ListRequest, ObjectEntry, Page, list_page
 
 log = structlog.get_logger()
@@ -47,7 +48,10 @@ Checksum = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class NewObject:
-    """Everything about an object to be stored but its bytes."""
+    """Everything about an object to be stored but its bytes.
+
+    With `creates_only` it must not supersede what its key shows.
+    """
 
     account: str
     bucket: str
@@ -59,6 +63,7 @@ class NewObject:
     keeps_root_name: bool = False
     root_name: str | None = None
     expected_root: bytes | None = None
+    creates_only: bool = False
 
     @property
     def name(self) -> str | None:
@@ -256,12 +261,18 @@ class _KnownVersions:
 
 def commit_condition(new: NewObject) -> Callable[[sqlite3.Connection], None] | None:
     """The check of a write's conditions against the catalog; None where there are none."""
-    if new.conditions is NO_CONDITIONS:
+    if new.conditions is NO_CONDITIONS and not new.creates_only:
         return None
 
     def check(connection: sqlite3.Connection) -> None:
         bucket = find_bucket(connection, new.account, new.bucket)
         current = find_object(connection, bucket.id, new.key) if bucket is not None else None
+        if new.creates_only and current is not None:
+            raise S3Error(
+                ErrorCode.AccessDenied,
+                "The access key may create objects, not supersede one.",
+                Key=new.key.decode(),
+            )
         check_write(new.conditions, etag_text(current) if current is not None else None)
 
     return check

@@ -33,6 +33,7 @@ LAYERS: list[set[str]] = [
     {"gateway.strand"},
     {"gateway.s3"},
     {"gateway.config", "gateway.keys", "gateway.logs"},
+    {"gateway.rights"},
     {"dsn"},
 ]
 

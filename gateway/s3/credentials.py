@@ -1,10 +1,12 @@
 """Reads the credentials of a request, from its Authorization header or its query; verifies nothing.
 
 `find_claim` names the access key, which is all that a key without a secret needs;
-`parse_authorization` reads what `gateway.s3.sigv4.verify` then checks.
+`parse_authorization` reads what `gateway.s3.sigv4.verify` then checks, `parse_v2` what
+`gateway.s3.sigv2.verify_v2` does.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html
 """
 
 from __future__ import annotations
@@ -136,6 +138,19 @@ class Credentials(NamedTuple):
         return self.expires is not None
 
 
+class CredentialsV2(NamedTuple):
+    """The parsed, not yet verified, SigV2 credentials of a request.
+
+    `date` is the line of the string to sign that has the time, `at` is when a request with a
+    header was signed, or until when a presigned one is valid.
+    """
+
+    signature: str
+    date: str
+    at: datetime
+    presigned: bool
+
+
 def find_claim(request: RequestHead) -> Claim | None:
     """The access key a request names, in any of the four schemes; None if it is anonymous.
 
@@ -173,17 +188,45 @@ def parse_authorization(request: RequestHead) -> Credentials | None:
 
     Raises S3Error: AuthorizationHeaderMalformed or AuthorizationQueryParametersError for
     malformed credentials; InvalidArgument for an unknown scheme, for two kinds of credentials and
-    for an x-amz-content-sha256 that is neither a hash nor a known literal; InvalidRequest for
-    Signature Version 2 and for a missing x-amz-content-sha256; AccessDenied for a missing date.
+    for an x-amz-content-sha256 that is neither a hash nor a known literal; InvalidRequest for a
+    missing x-amz-content-sha256; AccessDenied for a missing date. Credentials of Signature
+    Version 2 are malformed here.
     """
     header, parameters = _credential_sources(request)
     if header:
         return _parse_header(request, header)
-    if "AWSAccessKeyId" in parameters:
-        raise _v2_unsupported()
     if parameters:
         return _parse_query(request, parameters)
     return None
+
+
+def parse_v2(request: RequestHead) -> CredentialsV2:
+    """The SigV2 credentials of a request in which `find_claim` found such.
+
+    Raises S3Error: AccessDenied for what is missing or no time.
+    """
+    header, _, rest = request.headers.get("authorization", "").strip().partition(" ")
+    if header == "AWS":
+        headers = request.headers
+        time = _time_of_headers(headers, mail_dates=True)
+        # A client that cannot set Date sends x-amz-date, and signs an empty line in its place.
+        date = "" if "x-amz-date" in headers else headers["date"]
+        return CredentialsV2(rest.strip().rpartition(":")[2], date, time.at, presigned=False)
+    parameters = _credential_parameters(request.raw_query)
+    signature, expires = parameters.get("Signature", ""), parameters.get("Expires", "")
+    if not signature or not expires:
+        raise S3Error(
+            ErrorCode.AccessDenied,
+            "Query-string authentication requires the Signature, Expires and AWSAccessKeyId "
+            "parameters",
+        )
+    if not _EPOCH_SECONDS.fullmatch(expires):
+        raise S3Error(
+            ErrorCode.AccessDenied, f"Invalid date (should be seconds since epoch): {expires}"
+        )
+    return CredentialsV2(
+        signature, expires, datetime.fromtimestamp(int(expires), UTC), presigned=True
+    )
 
 
 _V4_PARAMETERS = (
@@ -196,13 +239,19 @@ _V4_PARAMETERS = (
 )
 _V4_MARKERS = frozenset({"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"})
 _PARAMETERS = frozenset(
-    {*_V4_PARAMETERS, "X-Amz-Content-Sha256", "X-Amz-Security-Token", "AWSAccessKeyId"}
+    {
+        *_V4_PARAMETERS,
+        *("X-Amz-Content-Sha256", "X-Amz-Security-Token"),
+        *("AWSAccessKeyId", "Expires", "Signature"),
+    }
 )
 _CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 _SIGNATURE = re.compile(r"(?:^|,)\s*Signature=([^,]*)")
 _ISO_BASIC = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _EXPIRES = re.compile(r"[0-9]{1,6}")
+# Up to the year 9999.
+_EPOCH_SECONDS = re.compile(r"[0-9]{1,11}")
 
 
 def _credential_sources(request: RequestHead) -> tuple[str, dict[str, str]]:
@@ -245,8 +294,12 @@ def _claimed_access_key(credential: str) -> str:
 
 def _parse_header(request: RequestHead, header: str) -> Credentials:
     scheme, _, rest = header.partition(" ")
-    if scheme == "AWS" and ":" in rest:
-        raise _v2_unsupported()
+    if scheme == "AWS":
+        raise S3Error(
+            ErrorCode.InvalidArgument,
+            "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature",
+            ArgumentName="Authorization",
+        )
     if not rest or scheme != ALGORITHM:
         raise S3Error(
             ErrorCode.InvalidArgument,
@@ -330,10 +383,13 @@ def _signer(credential: str, signed_headers: str, code: ErrorCode) -> Signer:
     return Signer(access_key, date, region, service, scope, names, signed_set)
 
 
-def _time_of_headers(headers: Mapping[str, str]) -> SigningTime:
+def _time_of_headers(headers: Mapping[str, str], *, mail_dates: bool = False) -> SigningTime:
+    """When a request says it was signed; `mail_dates` takes RFC 1123 in x-amz-date, too."""
     time: SigningTime | None = None
     if (amz_date := headers.get("x-amz-date")) is not None:
         time = _parse_iso_basic(amz_date)
+        if time is None and mail_dates:
+            time = _parse_rfc_1123(amz_date)
     elif (date := headers.get("date")) is not None:
         time = _parse_rfc_1123(date)
     if time is None:
@@ -387,11 +443,4 @@ def _malformed_header(reason: str) -> S3Error:
     return S3Error(
         ErrorCode.AuthorizationHeaderMalformed,
         f"The authorization header is malformed; {reason}",
-    )
-
-
-def _v2_unsupported() -> S3Error:
-    return S3Error(
-        ErrorCode.InvalidRequest,
-        f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.",
     )

@@ -43,7 +43,7 @@ def verify(
     request outside its time and for an unsigned `host` or `x-amz-*` header; InvalidToken for a
     session token.
     """
-    _refuse_session_token(request)
+    refuse_session_token(request)
     _check_time(credentials, now)
     _check_all_signed(credentials, request)
     signer = credentials.signer
@@ -118,29 +118,40 @@ class ChunkSigner:
         self._previous = expected
 
 
-def _refuse_session_token(request: RequestHead) -> None:
+def refuse_session_token(request: RequestHead) -> None:
+    """Raise S3Error(InvalidToken) for temporary credentials, which nobody here could have got."""
     if "x-amz-security-token" in request.headers or "X-Amz-Security-Token=" in request.raw_query:
         raise S3Error(ErrorCode.InvalidToken, "Session tokens are not supported.")
 
 
+def check_skew(signed_at: datetime, text: str, now: datetime) -> None:
+    """Raise S3Error(RequestTimeTooSkewed) for a request signed too long ago or ahead of time."""
+    if abs(now - signed_at) > SKEW_MAX:
+        raise S3Error(
+            ErrorCode.RequestTimeTooSkewed,
+            RequestTime=text,
+            ServerTime=iso_time(now),
+            MaxAllowedSkewMilliseconds=SKEW_MAX // timedelta(milliseconds=1),
+        )
+
+
+def has_expired(expiry: datetime, now: datetime) -> S3Error:
+    """What a presigned request is answered after its time."""
+    return S3Error(
+        ErrorCode.AccessDenied,
+        "Request has expired",
+        Expires=iso_time(expiry),
+        ServerTime=iso_time(now),
+    )
+
+
 def _check_time(credentials: Credentials, now: datetime) -> None:
     if credentials.expires is None:
-        if abs(now - credentials.time.at) > SKEW_MAX:
-            raise S3Error(
-                ErrorCode.RequestTimeTooSkewed,
-                RequestTime=credentials.time.timestamp,
-                ServerTime=_iso(now),
-                MaxAllowedSkewMilliseconds=SKEW_MAX // timedelta(milliseconds=1),
-            )
+        check_skew(credentials.time.at, credentials.time.timestamp, now)
         return
     expiry = credentials.time.at + timedelta(seconds=credentials.expires)
     if now >= expiry:
-        expired = S3Error(
-            ErrorCode.AccessDenied,
-            "Request has expired",
-            Expires=_iso(expiry),
-            ServerTime=_iso(now),
-        )
+        expired = has_expired(expiry, now)
         expired.fields["X-Amz-Expires"] = credentials.expires
         raise expired
     if credentials.time.at - now > SKEW_MAX:
@@ -148,7 +159,7 @@ def _check_time(credentials: Credentials, now: datetime) -> None:
             ErrorCode.AccessDenied,
             "Request is not valid yet",
             RequestTime=credentials.time.timestamp,
-            ServerTime=_iso(now),
+            ServerTime=iso_time(now),
         )
 
 
@@ -187,7 +198,7 @@ def _canonical_requests(
     deviations = product(
         _header_forms(values),
         dict.fromkeys((query, _canonical_query(_reencoded_query(request.raw_query)))),
-        _path_forms(request.raw_path, base_path),
+        path_forms(request.raw_path, base_path),
     )
     for header_values, query_form, (path, host_suffix) in islice(deviations, 1, None):
         # A "host" is always there: `_check_all_signed` has seen to it.
@@ -216,8 +227,8 @@ def _header_forms(values: list[str]) -> Iterator[list[str]]:
     ]
 
 
-def _path_forms(raw_path: str, base_path: str) -> list[tuple[str, str]]:
-    """The paths to try, each with what is appended to the host."""
+def path_forms(raw_path: str, base_path: str) -> list[tuple[str, str]]:
+    """The paths that a client may have signed, each with what it appended to the host."""
     whole = dict.fromkeys((raw_path, _reencoded_path(raw_path)))
     forms = [(path, "") for path in whole]
     if not base_path or not _is_below(raw_path, base_path):
@@ -266,5 +277,6 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _iso(at: datetime) -> str:
+def iso_time(at: datetime) -> str:
+    """A time as error documents have it."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -6,28 +6,44 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
+from gateway.rights import Limits
 from gateway.s3.credentials import (
+    ALGORITHM,
     STREAMING_SIGNED,
     STREAMING_SIGNED_TRAILER,
+    Claim,
     RequestHead,
+    Scheme,
     find_claim,
     parse_authorization,
+    parse_v2,
 )
 from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.query import parse_query
+from gateway.s3.sigv2 import verify_v2
 from gateway.s3.sigv4 import ChunkSigner, verify
-from gateway.web.requests import Identity
+from gateway.web.requests import Identity, effective_headers
+
+Proof = tuple[str, ChunkSigner | None]
+"""The payload hash that was signed, and what verifies signed chunks."""
 
 # An unknown key costs what a wrong secret costs.
 _MADE_UP_SECRET = "an unknown key is verified against this"
+_SIGNED_CHUNKS = frozenset({STREAMING_SIGNED, STREAMING_SIGNED_TRAILER})
 
 
 class Key(Protocol):
-    """An access key: its secret, None for one that identifies by itself, and its account."""
+    """An access key: its secret, None for one that identifies by itself, and its account.
+
+    `limits` is None for a key that may do everything its account can, for ever.
+    """
 
     @property
     def secret(self) -> str | None: ...
     @property
     def account(self) -> str: ...
+    @property
+    def limits(self) -> Limits | None: ...
 
 
 class Authenticator:
@@ -40,28 +56,65 @@ class Authenticator:
     def authenticate(self, head: RequestHead, base_path: str) -> Identity:
         """Who sent the request.
 
-        Raises S3Error: AccessDenied for an anonymous request, InvalidAccessKeyId,
-        SignatureDoesNotMatch, RequestTimeTooSkewed, and what malformed credentials call for.
+        Raises S3Error: AccessDenied for an anonymous request and for a key after its time,
+        InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed, and what malformed
+        credentials call for.
         """
         claim = find_claim(head)
         if claim is None:
             raise S3Error(ErrorCode.AccessDenied)
-        key = self._lookup(claim.access_key)
+
+        def verify_with(secret: str) -> Proof:
+            if claim.scheme is Scheme.V2_HEADER or claim.scheme is Scheme.V2_QUERY:
+                return self._verify_v2(claim, head, secret, base_path)
+            return self._verify_v4(head, secret, base_path)
+
+        key, (payload_hash, chunk_signer) = self.prove(
+            claim.access_key, verify_with, (claim.payload_hash, None)
+        )
+        return Identity(key.account, payload_hash, chunk_signer, key.limits)
+
+    def prove(
+        self, access_key: str, verify_with: Callable[[str], Proof], identified: Proof
+    ) -> tuple[Key, Proof]:
+        """The key of this name, and what `verify_with` its secret gave.
+
+        A key without a secret needs no proof: `identified` stands for it. Raises S3Error:
+        InvalidAccessKeyId, AccessDenied for a key after its time, and what `verify_with` raises.
+        """
+        key = self._lookup(access_key)
         if key is not None and key.secret is None:
-            return Identity(key.account, claim.payload_hash)
+            proof = identified
+        else:
+            try:
+                proof = verify_with(
+                    key.secret if key is not None and key.secret else _MADE_UP_SECRET
+                )
+            except S3Error as error:
+                if key is None and error.code is ErrorCode.SignatureDoesNotMatch:
+                    raise S3Error(ErrorCode.InvalidAccessKeyId) from None
+                raise
+        if key is None:
+            raise S3Error(ErrorCode.InvalidAccessKeyId)
+        if key.limits is not None and key.limits.has_expired(self._now()):
+            raise S3Error(ErrorCode.AccessDenied, "The access key has expired.")
+        return key, proof
+
+    def _verify_v4(self, head: RequestHead, secret: str, base_path: str) -> Proof:
         credentials = parse_authorization(head)
         if credentials is None:
             raise S3Error(ErrorCode.AccessDenied)
-        secret = key.secret if key is not None and key.secret else _MADE_UP_SECRET
-        try:
-            verify(credentials, secret, head, self._now(), base_path=base_path)
-        except S3Error as error:
-            if key is None and error.code is ErrorCode.SignatureDoesNotMatch:
-                raise S3Error(ErrorCode.InvalidAccessKeyId) from None
-            raise
-        if key is None:
-            raise S3Error(ErrorCode.InvalidAccessKeyId)
-        signer = None
-        if credentials.payload_hash in (STREAMING_SIGNED, STREAMING_SIGNED_TRAILER):
-            signer = ChunkSigner.for_request(credentials, secret)
-        return Identity(key.account, credentials.payload_hash, signer)
+        verify(credentials, secret, head, self._now(), base_path=base_path)
+        if credentials.payload_hash in _SIGNED_CHUNKS:
+            return credentials.payload_hash, ChunkSigner.for_request(credentials, secret)
+        return credentials.payload_hash, None
+
+    def _verify_v2(self, claim: Claim, head: RequestHead, secret: str, base_path: str) -> Proof:
+        headers = effective_headers(head, parse_query(head.raw_query))
+        verify_v2(parse_v2(head), secret, head, headers, self._now(), base_path=base_path)
+        if claim.payload_hash in _SIGNED_CHUNKS:
+            raise S3Error(
+                ErrorCode.InvalidRequest,
+                f"Chunks are signed with {ALGORITHM}; the request is with Signature Version 2.",
+            )
+        return claim.payload_hash, None

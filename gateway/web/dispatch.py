@@ -1,4 +1,4 @@
-"""From a request to its handler: address, credentials, operation, in this order.
+"""From a request to its handler: address, credentials, operation, rights, in this order.
 
 The one place that turns exceptions into answers, and that writes the access log.
 """
@@ -21,6 +21,7 @@ from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
 from gateway.s3.query import parse_query
 from gateway.web.authentication import Authenticator
+from gateway.web.authorization import authorize
 from gateway.web.bodies import is_empty
 from gateway.web.handlers import buckets, objects, uploads
 from gateway.web.requests import S3Request, effective_headers, read_head, split_target
@@ -145,6 +146,8 @@ class Dispatcher:
         if operation in OBJECT_OPERATIONS and address.key is None:
             # Auto Drive reads a path of one segment as a key of the bucket `default`.
             s3.address = flat_address(address)
+        if s3.identity.limits is not None:
+            authorize(s3.identity.limits, operation, s3)
         return await HANDLERS[operation](self._services, s3)
 
     async def _settle(self, operation: Operation, request: S3Request) -> Operation:

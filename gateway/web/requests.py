@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from gateway.rights import Limits
 from gateway.s3.address import Address
 from gateway.s3.credentials import RequestHead
 from gateway.s3.query import hoisted_headers
@@ -21,12 +22,13 @@ class Identity(NamedTuple):
     """Who sent a request.
 
     `payload_hash` is the x-amz-content-sha256 that was signed; `chunk_signer` verifies an
-    aws-chunked body and is None for a key without a secret.
+    aws-chunked body and is None for a key without a secret. `limits` are those of the key.
     """
 
     account: str
     payload_hash: str
     chunk_signer: ChunkSigner | None = None
+    limits: Limits | None = None
 
 
 @dataclass(slots=True)
@@ -50,6 +52,12 @@ class S3Request:
     def account(self) -> str:
         """Whose buckets the request means."""
         return self.identity.account
+
+    @property
+    def creates_only(self) -> bool:
+        """Whether what the request puts must not supersede an object."""
+        limits = self.identity.limits
+        return limits is not None and limits.creates_only
 
     @property
     def bucket(self) -> str:

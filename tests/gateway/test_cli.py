@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -142,6 +143,52 @@ def test_key_that_exists_is_1(run: Run, tmp_path: Path, capsys: pytest.CaptureFi
     assert run("keys", "create", "--data-dir", tmp_path, "--access-key", "same") == 0
     assert run("keys", "create", "--data-dir", tmp_path, "--access-key", "same") == 1
     assert "same exists already" in capsys.readouterr().err
+
+
+def test_limits_are_made_and_shown(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--rights", "read,list", "--bucket", "b", "--prefix", "p/", "--prefix", "q/"]
+    where = ["--data-dir", tmp_path]
+    assert run("keys", "create", *where, *given, "--expires", "2999-01-31T12:00Z", "--json") == 0
+    shown = {
+        "rights": ["list", "read"],
+        "buckets": ["b"],
+        "prefixes": ["p/", "q/"],
+        "expires": "2999-01-31T12:00:00Z",
+    }
+    assert json.loads(printed(capsys)).items() >= shown.items()
+    assert run("keys", "list", *where, "--json") == 0
+    assert json.loads(printed(capsys))["keys"][0].items() >= shown.items()
+    assert run("keys", "list", *where) == 0
+    assert "rights list,read  buckets b  prefixes p/,q/  expires 2999-" in printed(capsys)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--rights", "read,fly"),
+        ("--rights", ""),
+        ("--expires", "soon"),
+        ("--expires", "d"),
+        ("--expires", "2001-01-01"),
+    ],
+)
+def test_limits_that_mean_nothing_are_refused(
+    run: Run, tmp_path: Path, flag: str, value: str
+) -> None:
+    assert run("keys", "create", "--data-dir", tmp_path, flag, value) == 2
+    assert not (tmp_path / "keys.json").exists()
+
+
+@pytest.mark.parametrize(("text", "days"), [("30d", 30), ("24h", 1), ("1440m", 1)])
+def test_a_key_may_expire_from_now(run: Run, tmp_path: Path, text: str, days: int) -> None:
+    before = time.time()
+    assert run("keys", "create", "--data-dir", tmp_path, "--expires", text) == 0
+    limits = KeyStore(tmp_path).listed()[0].limits
+    assert limits is not None
+    assert limits.expires_us is not None
+    assert 0 <= limits.expires_us / 1e6 - before - days * 86_400 < 60
 
 
 @pytest.mark.parametrize("as_json", [True, False])

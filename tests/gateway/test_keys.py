@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.keys import CHECK_SECONDS, AccessKey, KeyStore, KeyStoreError
+from gateway.rights import Limits, Right
 
 
 class Clock:
@@ -43,6 +44,36 @@ def test_created_key_is_found(store: KeyStore) -> None:
 def test_given_values_are_kept(store: KeyStore) -> None:
     store.create(access_key="a.b-c_1", secret="s+/=", account="team")
     assert store.lookup("a.b-c_1") == AccessKey("a.b-c_1", "s+/=", "team", 1_700_000_000_000_000)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(frozenset({Right.READ, Right.LIST})),
+        Limits(buckets=("a", "b"), prefixes=("x/", "ü")),
+        Limits(expires_us=1_800_000_000_000_000),
+    ],
+)
+@pytest.mark.parametrize("key_only", [True, False])
+def test_limits_are_kept(store: KeyStore, limits: Limits, key_only: bool) -> None:
+    created = store.create(limits=limits, key_only=key_only)
+    found = store.lookup(created.access_key)
+    assert found is not None
+    assert found.limits == limits
+
+
+def test_a_key_without_limits_has_none(store: KeyStore, tmp_path: Path) -> None:
+    assert store.create(limits=Limits()).limits is None
+    entry = json.loads((tmp_path / "keys.json").read_text())["keys"][0]
+    assert set(entry) == {"access_key", "secret", "account", "created_us", "revoked_us"}
+
+
+def test_a_file_with_an_unknown_right_lets_nobody_in(store: KeyStore, tmp_path: Path) -> None:
+    key = store.create(limits=Limits(frozenset({Right.READ})))
+    file = tmp_path / "keys.json"
+    file.write_text(file.read_text().replace('"read"', '"fly"'))
+    with pytest.raises(KeyStoreError):
+        KeyStore(tmp_path).lookup(key.access_key)
 
 
 def test_unknown_key_is_none(store: KeyStore) -> None:

@@ -30,8 +30,11 @@ def owner_of(request: S3Request) -> Owner:
 
 
 async def list_buckets(services: Services, request: S3Request) -> web.StreamResponse:
-    """All buckets of the account."""
+    """The buckets of the account that the key may know of."""
     rows = await services.buckets.list(request.account)
+    limits = request.identity.limits
+    if limits is not None:
+        rows = [row for row in rows if limits.covers_bucket(row.name)]
     entries = (BucketEntry(row.name, row.created_us) for row in rows)
     return xml_response(write_list_buckets(owner_of(request), entries))
 

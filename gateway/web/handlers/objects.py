@@ -96,6 +96,7 @@ def new_object(request: S3Request) -> NewObject:
         metadata.to_record(),
         upload_options(metadata),
         parse_conditions(request.headers),
+        creates_only=request.creates_only,
     )
 
 

@@ -84,6 +84,7 @@ async def complete_multipart_upload(services: Services, request: S3Request) -> w
             upload.metadata,
             upload_options(ObjectMetadata.from_record(upload.metadata)),
             parse_conditions(request.headers),
+            creates_only=request.creates_only,
         )
 
         def check(parts: Sequence[PartRecord]) -> tuple[str, str, str] | None:

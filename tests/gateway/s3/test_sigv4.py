@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import botocore.auth
 import pytest
-from botocore.auth import HmacV1Auth, HmacV1QueryAuth, S3SigV4Auth, S3SigV4QueryAuth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 from hypothesis import given
@@ -498,7 +498,7 @@ GOOD = f"AWS4-HMAC-SHA256 Credential=A/{SCOPE}, SignedHeaders=host, Signature=0"
         ("Basic QTpC", ErrorCode.InvalidArgument),
         ("AWS HAHAHA", ErrorCode.InvalidArgument),
         ("\x07", ErrorCode.InvalidArgument),
-        ("AWS key:c2ln", ErrorCode.InvalidRequest),
+        ("AWS key:c2ln", ErrorCode.InvalidArgument),
     ],
 )
 def test_a_malformed_authorization_header(header: str, code: ErrorCode) -> None:
@@ -608,19 +608,6 @@ def test_two_kinds_of_credentials_are_refused(find: object) -> None:
         assert raised.value.code is ErrorCode.InvalidArgument
 
 
-def test_version_2_is_refused_with_the_name_of_version_4() -> None:
-    for signer in (HmacV1Auth, HmacV1QueryAuth):
-        boto_request = AWSRequest("GET", f"http://{HOST}/s3/b/k", {})
-        signer(BotoCredentials(ACCESS_KEY, SECRET)).add_auth(boto_request)
-        request = head_of(boto_request)
-        error = error_of(request)
-        assert error.code is ErrorCode.InvalidRequest
-        assert "AWS4-HMAC-SHA256" in error.message
-        claim = find_claim(request)
-        assert claim is not None
-        assert claim.access_key == ACCESS_KEY
-
-
 @pytest.mark.parametrize(
     ("request_head", "claim"),
     [
@@ -655,8 +642,8 @@ def test_a_key_is_found_in_every_scheme(request_head: RequestHead, claim: Claim)
         (with_header(ANONYMOUS, "authorization", "Bearer x"), ErrorCode.InvalidArgument),
         (with_header(ANONYMOUS, "authorization", "AWS x"), ErrorCode.InvalidArgument),
         (with_header(ANONYMOUS, "authorization", "AWS4-HMAC-SHA256 Credential=/x"), MALFORMED),
-        (with_header(ANONYMOUS, "authorization", "AWS :c2ln"), ErrorCode.InvalidRequest),
-        (ANONYMOUS._replace(raw_query="AWSAccessKeyId="), ErrorCode.InvalidRequest),
+        (with_header(ANONYMOUS, "authorization", "AWS :c2ln"), ErrorCode.InvalidArgument),
+        (ANONYMOUS._replace(raw_query="AWSAccessKeyId="), QUERY_ERROR),
         (ANONYMOUS._replace(raw_query="X-Amz-Signature=0"), QUERY_ERROR),
     ],
 )

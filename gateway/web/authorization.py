@@ -1,0 +1,117 @@
+"""Decides whether a key with limits may do what a request asks for, before its body is read.
+
+The one place where rights meet operations. A key without limits never comes here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NoReturn
+
+from gateway.rights import Limits, Right
+from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.operations import Operation
+from gateway.web.requests import S3Request
+
+
+class Need(Enum):
+    """What an operation needs of a key: a right, and whether over a bucket or within it.
+
+    VISIBLE is the bucket being one of the key's. NOTHING leaves it to the handler to show only
+    what the key may see.
+    """
+
+    NOTHING = "NOTHING"
+    VISIBLE = "VISIBLE"
+    READ = "READ"
+    LIST = "LIST"
+    CREATE = "CREATE"
+    WRITE = "WRITE"
+    CREATE_BUCKET = "CREATE_BUCKET"
+    ADMIN = "ADMIN"
+
+
+NEEDS: dict[Operation, Need] = {
+    Operation.ListBuckets: Need.NOTHING,
+    Operation.CreateBucket: Need.CREATE_BUCKET,
+    Operation.HeadBucket: Need.VISIBLE,
+    Operation.DeleteBucket: Need.ADMIN,
+    Operation.GetBucketLocation: Need.VISIBLE,
+    Operation.GetBucketVersioning: Need.VISIBLE,
+    Operation.ListObjects: Need.LIST,
+    Operation.ListObjectsV2: Need.LIST,
+    Operation.ListMultipartUploads: Need.LIST,
+    # The handler asks for each key: `authorize_key`.
+    Operation.DeleteObjects: Need.VISIBLE,
+    Operation.PutObject: Need.CREATE,
+    Operation.CopyObject: Need.CREATE,
+    Operation.GetObject: Need.READ,
+    Operation.HeadObject: Need.READ,
+    Operation.DeleteObject: Need.WRITE,
+    Operation.CreateMultipartUpload: Need.CREATE,
+    Operation.UploadPart: Need.CREATE,
+    Operation.UploadPartCopy: Need.CREATE,
+    Operation.CompleteMultipartUpload: Need.CREATE,
+    Operation.AbortMultipartUpload: Need.CREATE,
+    Operation.ListParts: Need.CREATE,
+}
+"""What each operation needs; one that is missing here needs ADMIN."""
+
+_RIGHTS = {
+    Need.READ: Right.READ,
+    Need.LIST: Right.LIST,
+    Need.CREATE: Right.CREATE,
+    Need.WRITE: Right.WRITE,
+    Need.CREATE_BUCKET: Right.CREATE,
+    Need.ADMIN: Right.ADMIN,
+}
+
+
+def authorize(limits: Limits, operation: Operation, request: S3Request) -> None:
+    """Returns if a key with these limits may have this done; S3Error(AccessDenied) if not."""
+    need = NEEDS.get(operation, Need.ADMIN)
+    if need is Need.NOTHING:
+        return
+    if not limits.covers_bucket(request.bucket):
+        _refuse("is not for this bucket")
+    if need is Need.VISIBLE:
+        return
+    _check_right(limits, _RIGHTS[need])
+    if need is Need.LIST:
+        if not limits.covers_key(request.query.get("prefix", "").encode()):
+            _refuse("lists below its prefixes only")
+    elif need is Need.ADMIN:
+        if limits.prefixes:
+            _refuse("is for some prefixes, not for the whole bucket")
+    elif need is not Need.CREATE_BUCKET and not limits.covers_key(request.key):
+        _refuse("is not for this key")
+
+
+def authorize_key(request: S3Request, right: Right, bucket: str, key: bytes) -> None:
+    """As `authorize`, for a key that a request names elsewhere than in its path."""
+    limits = request.identity.limits
+    if limits is None:
+        return
+    if not limits.covers_bucket(bucket):
+        _refuse("is not for this bucket")
+    _check_right(limits, right)
+    if not limits.covers_key(key):
+        _refuse("is not for this key")
+
+
+def _check_right(limits: Limits, right: Right) -> None:
+    if not limits.has(right):
+        _refuse(f"has no right to {_VERBS[right]}")
+
+
+_VERBS = {
+    Right.READ: "read",
+    Right.WRITE: "change or delete objects",
+    Right.CREATE: "store objects",
+    Right.LIST: "list",
+    Right.ADMIN: "change the settings of a bucket",
+}
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise S3Error(ErrorCode.AccessDenied, f"The access key {reason}.")
