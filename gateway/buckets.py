@@ -11,6 +11,7 @@ from gateway.catalog.queries import BucketRow, find_bucket, find_setting, list_b
 from gateway.catalog.records import BucketRecord, SettingRecord
 from gateway.commits import Change, Committer
 from gateway.s3.address import check_bucket_name
+from gateway.s3.bucket_listing import ListBucketsRequest
 from gateway.s3.errors import ErrorCode, S3Error
 
 
@@ -38,9 +39,12 @@ class Buckets:
             raise S3Error(ErrorCode.NoSuchBucket, BucketName=name)
         return bucket
 
-    async def list(self, account: str) -> list[BucketRow]:
-        """All buckets of the account, by name."""
-        return await self._database.read(partial(list_buckets, account=account))
+    async def list(self, account: str, wanted: ListBucketsRequest) -> list[BucketRow]:
+        """The buckets that are asked for, by name, and one more if that is not the last page."""
+        rows = await self._database.read(
+            partial(list_buckets, account=account, start=wanted.start, limit=wanted.rows_max)
+        )
+        return [row for row in rows if row.name.startswith(wanted.prefix)]
 
     async def create(self, account: str, name: str) -> None:
         """Make the bucket durable, unless it is there; S3Error(InvalidBucketName)."""

@@ -128,10 +128,14 @@ def find_bucket(connection: sqlite3.Connection, account: str, name: str) -> Buck
     return BucketRow(row[0], row[1], sequence_micros(row[2])) if row else None
 
 
-def list_buckets(connection: sqlite3.Connection, account: str) -> list[BucketRow]:
-    """All buckets of the account, by name."""
+def list_buckets(
+    connection: sqlite3.Connection, account: str, *, start: str = "", limit: int = -1
+) -> list[BucketRow]:
+    """The buckets of the account with `start <= name`, by name; at most `limit` unless it is -1."""
     rows = connection.execute(
-        "SELECT id, name, sequence FROM buckets WHERE account = ? ORDER BY name", (account,)
+        "SELECT id, name, sequence FROM buckets WHERE account = ? AND name >= ? "
+        "ORDER BY name LIMIT ?",
+        (account, start, limit),
     )
     return [BucketRow(row[0], row[1], sequence_micros(row[2])) for row in rows]
 

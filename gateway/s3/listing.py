@@ -110,11 +110,12 @@ def parse_list_objects_v2(query: Mapping[str, str]) -> ListRequest:
         _refuse_argument("list-type", query["list-type"])
     prefix, delimiter = _bytes(query, "prefix"), _bytes(query, "delimiter")
     after = _bytes(query, "start-after")
-    token = query.get("continuation-token") or None
-    if token is None:
-        start = start_after(after, prefix, delimiter)
+    token = query.get("continuation-token")
+    if token:
+        start: bytes | None = max(decode_token(token), prefix)
     else:
-        start = max(decode_token(token), prefix)
+        # An empty token is the start, and is repeated in the answer as any other.
+        start = start_after(after, prefix, delimiter)
     return ListRequest(
         version=2,
         prefix=prefix,

@@ -38,6 +38,7 @@ class BucketEntry:
 
     name: str
     created: int
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ def write_list_buckets(
     """ListAllMyBucketsResult; `continuation_token` leads to the next page, if there is one."""
     rows = "".join(
         f"<Bucket><Name>{escape(bucket.name)}</Name>"
-        f"<CreationDate>{iso_timestamp(bucket.created)}</CreationDate></Bucket>"
+        f"<CreationDate>{iso_timestamp(bucket.created)}</CreationDate>"
+        f"{_optional('BucketRegion', bucket.region)}</Bucket>"
         for bucket in buckets
     )
     return _document(
@@ -143,7 +145,9 @@ def write_list_objects_v2(
             _element("Name", bucket),
             _name("Prefix", request.prefix, request),
             _name("StartAfter", request.start_after, request) if request.start_after else "",
-            _optional("ContinuationToken", request.continuation_token),
+            ""
+            if request.continuation_token is None
+            else _element("ContinuationToken", request.continuation_token),
             _optional("NextContinuationToken", token),
             f"<KeyCount>{names}</KeyCount><MaxKeys>{request.max_names}</MaxKeys>",
         ),

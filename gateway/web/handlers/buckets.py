@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from gateway.s3.bucket_listing import cut_page, parse_list_buckets
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
 from gateway.s3.listing import Page, parse_list_objects, parse_list_objects_v2
 from gateway.s3.upload_listing import UploadEntry, parse_list_uploads
@@ -30,6 +31,7 @@ def owner_of(request: S3Request) -> Owner:
 
 
 async def list_buckets(services: Services, request: S3Request) -> web.StreamResponse:
+<<<<<<< Updated upstream
     """The buckets of the account that the key may know of."""
     rows = await services.buckets.list(request.account)
     limits = request.identity.limits
@@ -37,6 +39,22 @@ async def list_buckets(services: Services, request: S3Request) -> web.StreamResp
         rows = [row for row in rows if limits.covers_bucket(row.name)]
     entries = (BucketEntry(row.name, row.created_us) for row in rows)
     return xml_response(write_list_buckets(owner_of(request), entries))
+=======
+    """The buckets of the account, all of them or a page."""
+    wanted = parse_list_buckets(request.query)
+    rows = []
+    if wanted.region in (None, services.region):
+        rows = await services.buckets.list(request.account, wanted)
+    count, token = cut_page(wanted, [row.name for row in rows])
+    region = services.region if wanted.shows_region else None
+    document = write_list_buckets(
+        owner_of(request),
+        (BucketEntry(row.name, row.created_us, region) for row in rows[:count]),
+        prefix=wanted.prefix,
+        continuation_token=token,
+    )
+    return xml_response(document)
+>>>>>>> Stashed changes
 
 
 async def create_bucket(services: Services, request: S3Request) -> web.StreamResponse:

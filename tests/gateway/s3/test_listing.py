@@ -25,6 +25,7 @@ from gateway.s3.listing import (
     parse_list_objects_v2,
     successor,
 )
+from gateway.s3.xml_writer import Owner, write_list_objects_v2
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "vectors" / "lists.json").read_text()
@@ -262,8 +263,16 @@ def test_garbage_is_an_invalid_argument(name: str, value: str) -> None:
 
 
 def test_empty_parameters_are_absent() -> None:
-    names = ["prefix", "delimiter", "continuation-token", "start-after", "encoding-type"]
+    names = ["prefix", "delimiter", "start-after", "encoding-type"]
     assert parse_list_objects_v2(dict.fromkeys(names, "")) == parse_list_objects_v2({})
+
+
+def test_empty_token_is_the_start_and_is_repeated() -> None:
+    request = parse_list_objects_v2({"continuation-token": "", "start-after": "m"})
+    assert (request.start, request.continuation_token) == (b"m\0", "")
+    assert b"<ContinuationToken></ContinuationToken>" in write_list_objects_v2(
+        "b", request, Page((), ()), Owner("me", "me")
+    )
 
 
 def test_token_wins_over_start_after() -> None:
