@@ -183,7 +183,7 @@ class Committer:
         # Clocks of other workers may be ahead of ours; the order of the commits decides.
         self._clock.follow(last_sequence(connection))
         staged = _Staged(self._store, writer, group)
-        applier = Applier(connection)
+        applier = Applier(connection, in_order=True)
         outcomes: list[Record | Exception] = []
         for waiting in group:
             change = waiting.change

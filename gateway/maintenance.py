@@ -46,7 +46,7 @@ from gateway.catalog.queries import (
     version_names,
     wrongly_listed,
 )
-from gateway.catalog.records import ObjectRecord, decode_record
+from gateway.catalog.records import MarkerRecord, ObjectRecord, decode_record
 from gateway.data_dir import DataPaths, lock_data_dir, open_store, recover_data_dir
 from gateway.digests import BodyDigests
 from gateway.objects import NewObject
@@ -319,7 +319,7 @@ def _damages_of_logs(store: SegmentStore, connection: sqlite3.Connection) -> Ite
             for head, block in scan.sections():
                 decoded = decode_record(block, segment) if head.is_record else None
                 record = decoded[0] if decoded is not None and head.offset < applied else None
-                if isinstance(record, ObjectRecord) and not has_version(
+                if isinstance(record, (ObjectRecord, MarkerRecord)) and not has_version(
                     connection, record.sequence
                 ):
                     name = f"{record.sequence:016x}"

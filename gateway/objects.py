@@ -23,11 +23,13 @@ from gateway.catalog.database import Database
 from gateway.catalog.queries import (
     VersionRow,
     find_bucket,
+    find_newest,
     find_notes,
     find_object,
     find_sequence,
     find_version,
     seek_objects,
+    seek_versions,
 )
 from gateway.catalog.records import NoteRecord, ObjectRecord, Record
 from gateway.commits import Change, Committer, Places, UnsettledCommitError
@@ -36,6 +38,14 @@ from gateway.ingest import Body, Ingest, IngestedFile
 from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.listing import ListRequest, ObjectEntry, Page, list_page
+from gateway.s3.timestamps import http_date
+from gateway.s3.version_ids import parse_version_id, version_id
+from gateway.s3.version_listing import (
+    ListVersionsRequest,
+    VersionEntry,
+    VersionPosition,
+    list_versions_page,
+)
 
 log = structlog.get_logger()
 
@@ -159,6 +169,30 @@ class Objects:
 
     async def find(self, account: str, bucket: str, key: bytes) -> VersionRow | None:
         """What a key shows now, None for nothing; S3Error(NoSuchBucket)."""
+        version = await self._newest(account, bucket, key)
+        return None if version is None or version.is_marker else version
+
+    async def get(
+        self, account: str, bucket: str, key: bytes, version: str | None = None
+    ) -> VersionRow:
+        """What a key shows now, or one version of it, by its id.
+
+        Raises S3Error: NoSuchBucket, NoSuchKey (which says so where a delete marker hides the
+        key), NoSuchVersion, InvalidArgument for what is no version id, and MethodNotAllowed for
+        the version id of a delete marker.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html
+        """
+        if version:
+            return await self._version(account, bucket, key, version)
+        newest = await self._newest(account, bucket, key)
+        if newest is None:
+            raise S3Error(ErrorCode.NoSuchKey, Key=key.decode())
+        if newest.is_marker:
+            raise S3Error(ErrorCode.NoSuchKey, headers=_marker_headers(newest), Key=key.decode())
+        return newest
+
+    async def _newest(self, account: str, bucket: str, key: bytes) -> VersionRow | None:
         row = await self._buckets.get(account, bucket)
         return await self._database.read(partial(self._versions.find, bucket=row.id, key=key))
 
@@ -187,6 +221,20 @@ class Objects:
 
         await self._committer.commit(Change(record, condition=check))
 
+    async def _version(self, account: str, bucket: str, key: bytes, version_id: str) -> VersionRow:
+        sequence = parse_version_id(version_id)
+        row = await self._buckets.get(account, bucket)
+        version: VersionRow | None = None
+        if sequence is not None:
+            version = await self._database.read(partial(find_version, sequence=sequence))
+        if version is None or (version.bucket, version.key) != (row.id, key):
+            raise S3Error(ErrorCode.NoSuchVersion, Key=key.decode(), VersionId=version_id)
+        if version.is_marker:
+            headers = {**_marker_headers(version), "Last-Modified": http_date(version.modified_us)}
+            headers["Allow"] = "DELETE"
+            raise S3Error(ErrorCode.MethodNotAllowed, headers=headers, ResourceType="DeleteMarker")
+        return version
+
     def reader(self, version: VersionRow) -> FileReader:
         """A reader of a version's bytes."""
         return FileReader(self._store, version.layout, version.root, version.size, self._nodes)
@@ -198,6 +246,17 @@ class Objects:
         row = await self._buckets.get(account, bucket)
         return await self._database.scan(
             lambda connection: list_page(partial(seek_objects, connection, bucket=row.id), request)
+        )
+
+    async def list_versions(
+        self, account: str, bucket: str, request: ListVersionsRequest
+    ) -> Page[VersionEntry, VersionPosition]:
+        """One page of versions and delete markers; S3Error(NoSuchBucket)."""
+        row = await self._buckets.get(account, bucket)
+        return await self._database.scan(
+            lambda connection: list_versions_page(
+                partial(seek_versions, connection, bucket=row.id), request
+            )
         )
 
 
@@ -237,10 +296,13 @@ class _KnownVersions:
         self._known: OrderedDict[int, tuple[VersionRow, int]] = OrderedDict()
 
     def find(self, connection: sqlite3.Connection, bucket: int, key: bytes) -> VersionRow | None:
-        """What a key shows now; which version that is always comes from the catalog."""
+        """What a key shows now, or the delete marker that hides it.
+
+        Which version that is always comes from the catalog.
+        """
         found = find_sequence(connection, bucket, key)
         if found is None:
-            return None
+            return find_newest(connection, bucket, key)
         return self.get(connection, *found)
 
     def get(
@@ -276,6 +338,10 @@ def commit_condition(new: NewObject) -> Callable[[sqlite3.Connection], None] | N
         check_write(new.conditions, etag_text(current) if current is not None else None)
 
     return check
+
+
+def _marker_headers(marker: VersionRow) -> dict[str, str]:
+    return {"x-amz-delete-marker": "true", "x-amz-version-id": version_id(marker.sequence)}
 
 
 def etag_text(version: VersionRow | ObjectRecord) -> str:

@@ -136,7 +136,7 @@ def _apply_tail(
         records = takewhile(lambda found: found[1].offset < tear, records)
     while batch := list(islice(records, _BATCH_RECORDS)):
         with transaction(connection):
-            applier = Applier(connection)
+            applier = Applier(connection, in_order=False)
             for record, place, _ in batch:
                 applier.apply(record, place)
             applier.flush()

@@ -15,13 +15,16 @@ import orjson
 from dsn.blockstore.segments.files import SegmentKind, kind_of
 from dsn.layout import layout_segments
 from dsn.place import Place
+from gateway.catalog.queries import PART_COUNT
 from gateway.catalog.records import (
     AbortRecord,
     BucketRecord,
+    MarkerRecord,
     NoteRecord,
     ObjectRecord,
     PartRecord,
     Record,
+    RemovalRecord,
     SettingRecord,
     UploadRecord,
 )
@@ -30,19 +33,40 @@ from gateway.catalog.records import (
 ABORTED = 0
 
 
+_INSERT_MARKER = (
+    "INSERT INTO versions (sequence, bucket, key, root, size, etag, metadata, layout, log, "
+    "log_offset) VALUES (?, ?, ?, x'', 0, x'', '{}', x'', ?, ?) ON CONFLICT DO NOTHING"
+)
+_FORGET_SHOWN = "DELETE FROM objects WHERE bucket = ? AND key = ?"
+_SHOW_NEWEST = f"""
+INSERT INTO objects (bucket, key, sequence, size, etag, part_count)
+SELECT bucket, key, sequence, size, etag, {PART_COUNT} FROM (
+    SELECT * FROM versions WHERE bucket = ? AND key = ? ORDER BY sequence DESC LIMIT 1
+) WHERE root <> x''
+"""
+
+
 class Applier:
     """Applies the records of one transaction, in the order in which they are given.
 
     What single PUTs change is gathered and written together, because each statement by itself
     costs a group of small ones more than its rows do. `flush` before the catalog is looked at,
     and at the end.
+
+    `in_order` says that every record is newer than all that the catalog holds, as in a commit. In
+    a recovery it is not: an object may be hidden by a marker that was read before.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, in_order: bool) -> None:
         self._connection = connection
+        self._in_order = in_order
         self._sequence = 0
         self._versions: list[tuple[object, ...]] = []
         self._objects: list[tuple[object, ...]] = []
+        self._markers: list[tuple[object, ...]] = []
+        self._removals: list[tuple[int]] = []
+        # Keys whose row in `objects` does not follow from the newest record alone.
+        self._unsettled: set[tuple[int, bytes]] = set()
         self._segments: set[int] = set()
         # Rows that this transaction has seen; a bucket is never removed.
         self._buckets: dict[tuple[str, str], tuple[int, int]] = {}
@@ -69,6 +93,16 @@ class Applier:
                 _apply_note(
                     self._connection, record.version, record.name, record.sequence, record.document
                 )
+            case MarkerRecord():
+                bucket = self._bucket(record.account, record.bucket, record.sequence)
+                self._markers.append(
+                    (record.sequence, bucket, record.key, place.segment, place.offset)
+                )
+                self._unsettled.add((bucket, record.key))
+            case RemovalRecord():
+                bucket = self._bucket(record.account, record.bucket, record.sequence)
+                self._removals += [(version,) for version in record.versions]
+                self._unsettled.add((bucket, record.key))
         return []
 
     def flush(self) -> None:
@@ -93,12 +127,36 @@ class Applier:
             "WHERE excluded.sequence > sequence",
             self._objects,
         )
+        self._settle()
         if self._segments:
             adopt_segments(self._connection, self._segments)
         self._sequence = 0
         self._versions.clear()
         self._objects.clear()
         self._segments.clear()
+
+    def _settle(self) -> None:
+        """Make `objects` show what is left and not hidden of the keys that need a second look."""
+        connection = self._connection
+        if self._markers:
+            connection.executemany(_INSERT_MARKER, self._markers)
+        if self._removals:
+            connection.executemany("INSERT OR IGNORE INTO removals VALUES (?)", self._removals)
+            connection.executemany("DELETE FROM versions WHERE sequence = ?", self._removals)
+        if not self._in_order and _hides_anything(connection):
+            # What was applied just now may be older than what hides or removes it.
+            connection.executemany(
+                "DELETE FROM versions WHERE sequence = ?1 "
+                "AND EXISTS (SELECT 1 FROM removals WHERE version = ?1)",
+                [(row[0],) for row in (*self._versions, *self._markers)],
+            )
+            self._unsettled.update((row[0], row[1]) for row in self._objects)  # type: ignore[misc]
+        if self._unsettled:
+            connection.executemany(_FORGET_SHOWN, self._unsettled)
+            connection.executemany(_SHOW_NEWEST, self._unsettled)
+        self._markers.clear()
+        self._removals.clear()
+        self._unsettled.clear()
 
     def _apply_object(self, record: ObjectRecord, place: Place) -> list[int]:
         bucket = self._bucket(record.account, record.bucket, record.sequence)
@@ -178,6 +236,14 @@ def note_unread(connection: sqlite3.Connection, log: int, start: int, stop: int)
         "INSERT INTO unread (log, start, stop) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         (log, start, stop),
     )
+
+
+def _hides_anything(connection: sqlite3.Connection) -> bool:
+    """Whether there is a delete marker or a removal, anywhere in the catalog."""
+    found = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM removals) OR EXISTS (SELECT 1 FROM versions WHERE root = x'')"
+    ).fetchone()
+    return bool(found[0])
 
 
 def _apply_upload(connection: sqlite3.Connection, record: UploadRecord, bucket: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from dsn.layout import Layout, decode_layout
 from gateway.catalog.records import PartRecord
 from gateway.catalog.sequence import WORKER_BITS, sequence_micros
 from gateway.s3.listing import Folding, ObjectEntry, successor
+from gateway.s3.version_listing import VersionEntry, VersionPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,10 @@ class BucketRow:
 
 @dataclass(frozen=True)
 class VersionRow:
-    """One version of an object, whole. `root` is a digest, `etag` 16 bytes of MD5."""
+    """One version of an object, whole; or a delete marker.
+
+    `root` is a digest, `etag` 16 bytes of MD5; both are empty for a delete marker.
+    """
 
     sequence: int
     bucket: int
@@ -45,6 +49,11 @@ class VersionRow:
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
     # What others make of the row, kept as long as the row itself is.
     derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether it is a delete marker, which has no bytes."""
+        return not self.root
 
     @property
     def modified_us(self) -> int:
@@ -85,11 +94,22 @@ _VERSION_COLUMNS = (
     "v.layout, v.log, v.log_offset"
 )
 
+# The number of parts of a row of `versions`; in `objects` it is a column.
+PART_COUNT = (
+    "iif(part_sizes IS NULL, 0, (SELECT sum(json_extract(value, '$[1]')) "
+    "FROM json_each(CAST(part_sizes AS TEXT))))"
+)
+
 # An ObjectEntry, put together by SQLite: in Python nothing is left to do for each row.
 _ENTRY_COLUMNS = (
     "o.key, o.size, "
     "CAST(lower(hex(o.etag)) || iif(o.part_count, '-' || o.part_count, '') AS BLOB), "
     f"o.sequence >> {WORKER_BITS}"
+)
+
+_VERSION_ENTRY_COLUMNS = (
+    "key, sequence, root = x'', size, "
+    f"CAST(lower(hex(etag)) || iif(part_sizes IS NULL, '', '-' || {PART_COUNT}) AS BLOB)"
 )
 
 # From one name to the next by a search of the tree: behind a key, or behind all that starts with
@@ -195,6 +215,76 @@ def find_version(connection: sqlite3.Connection, sequence: int) -> VersionRow | 
         f"SELECT {_VERSION_COLUMNS} FROM versions v WHERE v.sequence = ?", (sequence,)
     ).fetchone()
     return replace(_version(row), notes=find_notes(connection, sequence)) if row else None
+
+
+def find_newest(connection: sqlite3.Connection, bucket: int, key: bytes) -> VersionRow | None:
+    """The newest version of a key, which may be a delete marker."""
+    row = connection.execute(
+        f"SELECT {_VERSION_COLUMNS} FROM versions v WHERE v.bucket = ? AND v.key = ? "
+        "ORDER BY v.sequence DESC LIMIT 1",
+        (bucket, key),
+    ).fetchone()
+    return _version(row) if row else None
+
+
+def has_versions(connection: sqlite3.Connection, bucket: int) -> bool:
+    """Whether a bucket holds anything, hidden or not."""
+    row = connection.execute("SELECT 1 FROM versions WHERE bucket = ?", (bucket,)).fetchone()
+    return row is not None
+
+
+def seek_versions(
+    connection: sqlite3.Connection,
+    after: VersionPosition,
+    limit: int,
+    stop: bytes | None,
+    *,
+    bucket: int,
+) -> list[VersionEntry]:
+    """Versions and delete markers of a bucket behind a position, before the key `stop`.
+
+    By key, the newest of each first.
+    """
+    found: list[VersionEntry] = []
+    start, compare = after.key, ">="
+    latest_of: bytes | None = None
+    if after.sequence is not None:
+        newer = connection.execute(
+            "SELECT 1 FROM versions WHERE bucket = ? AND key = ? AND sequence >= ?",
+            (bucket, after.key, after.sequence),
+        ).fetchone()
+        rows = connection.execute(
+            f"SELECT {_VERSION_ENTRY_COLUMNS} FROM versions WHERE bucket = ? AND key = ? "
+            "AND sequence < ? ORDER BY sequence DESC LIMIT ?",
+            (bucket, after.key, after.sequence, limit),
+        )
+        latest_of = after.key if newer else None
+        found, compare = _version_entries(rows, latest_of), ">"
+    rest = limit - len(found)
+    if rest:
+        query = (
+            f"SELECT {_VERSION_ENTRY_COLUMNS} FROM versions WHERE bucket = ? AND key {compare} ? "
+        )
+        order = "ORDER BY key, sequence DESC LIMIT ?"
+        if stop is None:
+            rows = connection.execute(query + order, (bucket, start, rest))
+        else:
+            rows = connection.execute(f"{query}AND key < ? {order}", (bucket, start, stop, rest))
+        found += _version_entries(rows, None)
+    return found
+
+
+def _version_entries(
+    rows: Iterable[tuple[Any, ...]], latest_of: bytes | None
+) -> list[VersionEntry]:
+    """Rows as entries: of each key the first one is the latest, but of `latest_of` none."""
+    entries = []
+    for key, sequence, is_marker, size, etag in rows:
+        is_latest, latest_of = key != latest_of, key
+        modified = sequence_micros(sequence)
+        entry = VersionEntry(key, sequence, is_latest, bool(is_marker), size, etag, modified)
+        entries.append(entry)
+    return entries
 
 
 def seek_objects(
@@ -375,16 +465,23 @@ def part_segments(connection: sqlite3.Connection) -> set[int]:
 def version_names(
     connection: sqlite3.Connection,
 ) -> Iterator[tuple[str, str, bytes, int, int]]:
-    """Account, bucket, key, sequence number and size of every version, in order of the commits."""
+    """Account, bucket, key, sequence number and size of every version, in order of the commits.
+
+    Delete markers are left out: they have nothing to read.
+    """
     yield from connection.execute(
         "SELECT b.account, b.name, v.key, v.sequence, v.size FROM versions v "
-        "JOIN buckets b ON b.id = v.bucket ORDER BY v.sequence"
+        "JOIN buckets b ON b.id = v.bucket WHERE v.root <> x'' ORDER BY v.sequence"
     )
 
 
 def has_version(connection: sqlite3.Connection, sequence: int) -> bool:
-    """Whether there is a version with this sequence number."""
-    row = connection.execute("SELECT 1 FROM versions WHERE sequence = ?", (sequence,)).fetchone()
+    """Whether there is, or was until its removal, a version with this sequence number."""
+    row = connection.execute(
+        "SELECT 1 FROM versions WHERE sequence = ?1 "
+        "UNION ALL SELECT 1 FROM removals WHERE version = ?1",
+        (sequence,),
+    ).fetchone()
     return row is not None
 
 
@@ -392,7 +489,8 @@ def wrongly_listed(connection: sqlite3.Connection) -> Iterator[tuple[str, bytes,
     """Bucket, key and sequence number of every newest version that `objects` shows otherwise."""
     rows = connection.execute(
         "SELECT b.name, v.key, v.sequence, v.part_sizes, o.part_count, "
-        "o.sequence IS v.sequence AND o.size IS v.size AND o.etag IS v.etag "
+        "iif(v.root = x'', o.sequence IS NULL, "
+        "o.sequence IS v.sequence AND o.size IS v.size AND o.etag IS v.etag) "
         "FROM versions v JOIN buckets b ON b.id = v.bucket "
         "LEFT JOIN objects o ON o.bucket = v.bucket AND o.key = v.key WHERE v.sequence = "
         "(SELECT max(w.sequence) FROM versions w WHERE w.bucket = v.bucket AND w.key = v.key)"
@@ -402,7 +500,7 @@ def wrongly_listed(connection: sqlite3.Connection) -> Iterator[tuple[str, bytes,
             count = sum(pair[1] for pair in orjson.loads(part_sizes)) if part_sizes else 0
         except (LookupError, TypeError, ValueError):
             count = -1
-        if not same or part_count != count:
+        if not same or part_count not in (None, count):
             yield bucket, key, sequence
 
 
@@ -420,7 +518,8 @@ def totals(connection: sqlite3.Connection) -> tuple[int, int, int, int]:
     """How many buckets, versions and open uploads there are, and the versions' bytes in all."""
     return (
         connection.execute("SELECT count(*) FROM buckets").fetchone()[0],
-        connection.execute("SELECT count(*) FROM versions").fetchone()[0],
+        connection.execute("SELECT count(*) FROM versions").fetchone()[0]
+        - connection.execute("SELECT count(*) FROM versions WHERE root = x''").fetchone()[0],
         connection.execute("SELECT count(*) FROM uploads").fetchone()[0],
         connection.execute("SELECT coalesce(sum(size), 0) FROM versions").fetchone()[0],
     )

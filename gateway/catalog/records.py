@@ -146,6 +146,30 @@ class NoteRecord:
     document: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MarkerRecord:
+    """A delete marker was put on a key: it is hidden until a later version, or its undeletion."""
+
+    sequence: int
+    account: str
+    bucket: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalRecord:
+    """A delete marker was removed, or versions of a scratch key: their ids lead nowhere now.
+
+    `versions` are the sequence numbers of what was removed; they are never given again.
+    """
+
+    sequence: int
+    account: str
+    bucket: str
+    key: bytes
+    versions: tuple[int, ...]
+
+
 Record = (
     BucketRecord
     | ObjectRecord
@@ -154,6 +178,8 @@ Record = (
     | AbortRecord
     | SettingRecord
     | NoteRecord
+    | MarkerRecord
+    | RemovalRecord
 )
 
 _KINDS: dict[str, type[Record]] = {
@@ -164,6 +190,8 @@ _KINDS: dict[str, type[Record]] = {
     "abort": AbortRecord,
     "setting": SettingRecord,
     "note": NoteRecord,
+    "marker": MarkerRecord,
+    "removal": RemovalRecord,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -173,7 +201,7 @@ _SHORT = {
     "etag": "e", "layout": "l", "metadata": "m", "part_sizes": "p", "checksum": "c",
     "upload_id": "u", "number": "n", "md5": "d", "start": "o", "runs": "x",
     "digests": "g", "head": "h", "tail": "v", "segment": "z", "notes": "y", "name": "j",
-    "document": "D", "version": "V",
+    "document": "D", "version": "V", "versions": "R",
 }  # fmt: skip
 _LONG = {short: name for name, short in _SHORT.items()}
 assert len(_LONG) == len(_SHORT)

@@ -8,12 +8,12 @@ CREATE TABLE buckets (
     UNIQUE (account, name)
 );
 
--- Every version ever committed, by its sequence number.
+-- Every version ever committed, by its sequence number; a delete marker is a version without bytes.
 CREATE TABLE versions (
     sequence INTEGER PRIMARY KEY,
     bucket INTEGER NOT NULL,
     key BLOB NOT NULL,
-    root BLOB NOT NULL,             -- 32-byte digest
+    root BLOB NOT NULL,             -- 32-byte digest; empty for a delete marker
     size INTEGER NOT NULL,          -- bytes
     etag BLOB NOT NULL,             -- 16 bytes of MD5
     part_sizes BLOB,                -- JSON: [[size, count], ...]; NULL for a single PUT
@@ -23,9 +23,16 @@ CREATE TABLE versions (
     log INTEGER NOT NULL,           -- where its record lies
     log_offset INTEGER NOT NULL
 );
-CREATE INDEX versions_by_key ON versions (bucket, key, sequence);
+-- The newest first, as ListObjectVersions has them.
+CREATE INDEX versions_by_key ON versions (bucket, key, sequence DESC);
+CREATE INDEX markers ON versions (sequence) WHERE root = x'';
 
--- What each key shows now; narrow, because listings walk it.
+-- Versions that were removed, delete markers and what was scratch: their records may be read later.
+CREATE TABLE removals (
+    version INTEGER PRIMARY KEY
+);
+
+-- What each key shows now, if it shows anything; narrow, because listings walk it.
 CREATE TABLE objects (
     bucket INTEGER NOT NULL,
     key BLOB NOT NULL,

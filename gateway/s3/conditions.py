@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import EntityTags, parse_etags
-from gateway.s3.timestamps import parse_http_date
+from gateway.s3.timestamps import parse_http_date, parse_iso_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,80 @@ def check_write(conditions: Conditions, current_etag: str | None) -> None:
         and conditions.if_none_match.match_weakly(current_etag)
     ):
         raise S3Error(ErrorCode.PreconditionFailed, Condition="If-None-Match")
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteConditions:
+    """What a DELETE expects of what it deletes; None is "not given", the date whole seconds."""
+
+    if_match: EntityTags | None = None
+    modified_seconds: int | None = None
+    size: int | None = None
+
+
+NO_DELETE_CONDITIONS = DeleteConditions()
+
+
+def parse_delete_conditions(headers: Mapping[str, str]) -> DeleteConditions:
+    """Read the conditions of a DeleteObject; `headers` are looked up by lower-case names.
+
+    Raises S3Error: NotImplemented for other conditions, which S3 knows on reads and writes only,
+    and InvalidArgument for what cannot be read: to leave it out would delete too much.
+    """
+    for name in ("if-none-match", "if-modified-since", "if-unmodified-since"):
+        if name in headers:
+            raise S3Error(ErrorCode.NotImplemented, Header=name)
+    return read_delete_conditions(
+        headers.get("if-match"),
+        headers.get("x-amz-if-match-last-modified-time"),
+        headers.get("x-amz-if-match-size"),
+    )
+
+
+def read_delete_conditions(
+    etag: str | None, modified: str | None, size: str | None
+) -> DeleteConditions:
+    """The conditions of one deletion from their texts. Raises S3Error InvalidArgument."""
+    if not (etag or modified or size):
+        return NO_DELETE_CONDITIONS
+    seconds: int | None = None
+    if modified:
+        seconds = parse_http_date(modified)
+        if seconds is None:
+            seconds = parse_iso_seconds(modified)
+        if seconds is None:
+            raise S3Error(
+                ErrorCode.InvalidArgument,
+                ArgumentName="x-amz-if-match-last-modified-time",
+                ArgumentValue=modified,
+            )
+    if size and not (size.isascii() and size.isdigit() and len(size) < 20):
+        raise S3Error(
+            ErrorCode.InvalidArgument, ArgumentName="x-amz-if-match-size", ArgumentValue=size
+        )
+    return DeleteConditions(
+        parse_etags(etag) if etag else None, seconds, int(size) if size else None
+    )
+
+
+def check_delete(
+    conditions: DeleteConditions, etag: str | None, modified_seconds: int, size: int
+) -> None:
+    """Check a deletion against the version that it means; a delete marker has no ETag, size 0.
+
+    Must run in the transaction that commits. Where there is nothing to delete there is nothing to
+    check. Raises S3Error PreconditionFailed, naming the Condition.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
+    """
+    tags = conditions.if_match
+    if tags is not None and not tags.any and (etag is None or not tags.match_strongly(etag)):
+        raise S3Error(ErrorCode.PreconditionFailed, Condition="If-Match")
+    if conditions.modified_seconds not in (None, modified_seconds):
+        condition = "x-amz-if-match-last-modified-time"
+        raise S3Error(ErrorCode.PreconditionFailed, Condition=condition)
+    if conditions.size not in (None, size):
+        raise S3Error(ErrorCode.PreconditionFailed, Condition="x-amz-if-match-size")
 
 
 def allows_range(conditions: Conditions, etag: str, modified_seconds: int) -> bool:

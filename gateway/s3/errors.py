@@ -34,6 +34,7 @@ class ErrorCode(Enum):
     InvalidAccessKeyId = 403, "The access key ID you provided does not exist in our records."
     InvalidArgument = 400, "Invalid Argument"
     InvalidBucketName = 400, "The specified bucket is not valid."
+    InvalidBucketState = 409, "The request is not valid with the current state of the bucket."
     InvalidChunkSizeError = 400, "Only the last chunk is allowed to have a size less than 8192."
     InvalidDigest = 400, "The Content-MD5 you specified is not valid."
     InvalidPart = (

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import NamedTuple, NoReturn
 
 from gateway.s3.address import Address
-from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
+from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.unsupported_headers import find_unsupported_header
 
 
@@ -27,8 +27,10 @@ class Operation(Enum):
     DeleteBucket = "DeleteBucket"
     GetBucketLocation = "GetBucketLocation"
     GetBucketVersioning = "GetBucketVersioning"
+    PutBucketVersioning = "PutBucketVersioning"
     ListObjects = "ListObjects"
     ListObjectsV2 = "ListObjectsV2"
+    ListObjectVersions = "ListObjectVersions"
     ListMultipartUploads = "ListMultipartUploads"
     DeleteObjects = "DeleteObjects"
     PutObject = "PutObject"
@@ -63,6 +65,9 @@ OBJECT_OPERATIONS = frozenset(
     }
 )
 """Operations on a key. At an address without one they mean its `flat_address`."""
+
+VERSIONED = frozenset({Operation.GetObject, Operation.HeadObject, Operation.DeleteObject})
+"""Operations that a versionId may turn to one version of a key."""
 
 READINGS = {
     Operation.CreateBucketOrPutObject: (Operation.CreateBucket, Operation.PutObject),
@@ -115,8 +120,7 @@ def resolve_operation(
     `query` comes from `parse_query`. Raises S3Error: NotImplemented (Header or QueryParameter)
     for what S3 has and the gateway lacks, and for any unknown parameter on a write;
     MethodNotAllowed, InvalidArgument or InvalidRequest for combinations that S3 refuses;
-    AccessDenied for the deletion of a version; BadRequest or AccessForbidden for a CORS
-    preflight, as no bucket has a CORS configuration.
+    BadRequest or AccessForbidden for a CORS preflight, as no bucket has a CORS configuration.
     """
     if method == "OPTIONS":
         raise S3Error(ErrorCode.AccessForbidden if facts.has_origin else ErrorCode.BadRequest)
@@ -128,7 +132,7 @@ def resolve_operation(
         raise S3Error(ErrorCode.InvalidArgument, ArgumentName=_COPY_SOURCE)
     needs, outcome = next(route for route in routes if _applies(route[0], query))
     if query:
-        _refuse_unknown(method, query, needs)
+        _refuse_unknown(method, query, needs, outcome)
     if facts.unsupported is not None:
         raise S3Error(ErrorCode.NotImplemented, Header=facts.unsupported)
     if isinstance(outcome, ErrorCode):
@@ -167,6 +171,7 @@ _POST_UPLOAD = (
 _READ_BUCKET = (
     _route("location", Operation.GetBucketLocation),
     _route("versioning", Operation.GetBucketVersioning),
+    _route("versions", Operation.ListObjectVersions),
     _route("uploads", Operation.ListMultipartUploads),
     _route("list-type", Operation.ListObjectsV2),
 )
@@ -184,6 +189,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
         _route("", Operation.HeadBucket),
     ),
     ("PUT", Scope.BUCKET): (
+        _route("versioning", Operation.PutBucketVersioning),
         _route("x-id=PutObject", Operation.PutObject),
         _route("", Operation.CreateBucket),
     ),
@@ -239,6 +245,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
     ),
     ("PUT", Scope.NAME): (
         *_WRITE_PART,
+        _route("versioning", Operation.PutBucketVersioning),
         _route("x-id=PutObject", Operation.PutObject),
         _route("x-id=CreateBucket", Operation.CreateBucket),
         _route("", Operation.CreateBucketOrPutObject),
@@ -251,6 +258,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
     ("DELETE", Scope.NAME): (
         _route("uploadId", Operation.AbortMultipartUpload),
         _route("x-id=DeleteObject", Operation.DeleteObject),
+        _route("versionId", Operation.DeleteObject),
         _route("", Operation.DeleteBucket),
     ),
 }
@@ -306,15 +314,15 @@ def _applies(needs: _Needs, query: Mapping[str, str]) -> bool:
     return True
 
 
-def _refuse_unknown(method: str, query: Mapping[str, str], needs: _Needs) -> None:
+def _refuse_unknown(
+    method: str, query: Mapping[str, str], needs: _Needs, outcome: Operation | ErrorCode
+) -> None:
     needed = {name for name, _ in needs}
     for name, value in query.items():
         if name == "versionId":
-            # "null" is the one version that an object without versioning has.
-            if value in ("", "null"):
+            # Some clients name the version `null` on whatever they write.
+            if value in ("", "null") or outcome in VERSIONED:
                 continue
-            if method == "DELETE":
-                raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
         elif name in needed or _is_ignored(method, name):
             continue
         raise S3Error(ErrorCode.NotImplemented, QueryParameter=name)

@@ -36,6 +36,15 @@ def parse_http_date(text: str) -> int | None:
         return None
 
 
+def parse_iso_seconds(text: str) -> int | None:
+    """Seconds since the epoch of an ISO 8601 time, UTC unless it says otherwise; None for none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
 @lru_cache(maxsize=8192)
 def _iso_of_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.s3.listing import (
-    Folding,
     Page,
     parse_count,
     parse_encoding_type,
     parse_limit,
     start_after,
-    successor,
 )
+from gateway.s3.paging import SeekRows, cut_page
 
 
 class UploadPosition(NamedTuple):
@@ -43,7 +41,6 @@ class PartRow(Protocol):
 
 
 UploadT = TypeVar("UploadT", bound=UploadRow)
-UploadT_co = TypeVar("UploadT_co", bound=UploadRow, covariant=True)
 PartT = TypeVar("PartT", bound=PartRow)
 
 
@@ -105,18 +102,6 @@ class PartsPage(Generic[PartT]):
     next_marker: int
 
 
-class SeekUploads(Protocol[UploadT_co]):
-    """Uploads with `(key, upload_id) > after`, and `key < stop` if given.
-
-    Sorted by key, then id, at most `limit`. Ids that grow with time make this the order of S3:
-    by key, then by initiation.
-    """
-
-    def __call__(
-        self, after: UploadPosition, limit: int, stop: bytes | None
-    ) -> Sequence[UploadT_co]: ...
-
-
 def parse_list_uploads(query: Mapping[str, str]) -> ListUploadsRequest:
     """Read a ListMultipartUploads request. Raises S3Error InvalidArgument.
 
@@ -143,49 +128,23 @@ def parse_list_uploads(query: Mapping[str, str]) -> ListUploadsRequest:
 
 
 def list_uploads_page(
-    seek: SeekUploads[UploadT], request: ListUploadsRequest
+    seek: SeekRows[UploadT, UploadPosition], request: ListUploadsRequest
 ) -> Page[UploadT, UploadPosition]:
     """Cut the page that `request` asks for out of the uploads that `seek` reads.
 
-    The cost depends on the size of the page alone: a group that folds into a common prefix is
-    left by a seek behind it, never read to its end.
-
-    When truncated, `last` is the NextKeyMarker; the NextUploadIdMarker is the id of the last
-    entry if its key is `last`, else empty.
+    `seek` finds uploads by key, then id: ids that grow with time make this the order of S3, by
+    key, then by initiation. When truncated, `last` is the NextKeyMarker; the NextUploadIdMarker
+    is the id of the last entry if its key is `last`, else empty.
     """
-    position, stop, most = request.start, successor(request.prefix), request.max_uploads
-    if position is None or (stop is not None and position.key >= stop) or not most:
-        return Page((), ())
-    folding = Folding(len(request.prefix), request.delimiter) if request.delimiter else None
-    page = _Growing[UploadT](most)
-    batch = most + 1 if folding is None else _BATCH_MIN
-    while True:
-        limit = min(batch, page.room + 1)
-        rows = seek(position, limit, stop)
-        index = 0
-        skipped = 0
-        while index < len(rows):
-            if not page.room:
-                return page.truncated(position)
-            row = rows[index]
-            group = folding.common_prefix(row.key) if folding is not None else None
-            if group is None:
-                page.add_row(row)
-                position = UploadPosition(row.key, row.upload_id)
-                index += 1
-                continue
-            page.add_group(group)
-            behind = successor(group)
-            if behind is None:
-                return page.whole()
-            position = UploadPosition(behind, "")
-            following = bisect_left(rows, behind, lo=index + 1, key=_key_of)
-            skipped += following - index - 1
-            index = following
-        if len(rows) < limit:
-            return page.whole()
-        # Rows inside a group are read for nothing: read few while they are many.
-        batch = max(_BATCH_MIN, batch // 4) if skipped > limit // 2 else batch * 4
+    return cut_page(
+        seek,
+        request.start,
+        request.prefix,
+        request.delimiter,
+        request.max_uploads,
+        behind=lambda row: UploadPosition(row.key, row.upload_id),
+        at_key=lambda key: UploadPosition(key, ""),
+    )
 
 
 def parse_list_parts(query: Mapping[str, str]) -> ListPartsRequest:
@@ -205,36 +164,3 @@ def parts_page(rows: Sequence[PartT], request: ListPartsRequest) -> PartsPage[Pa
     parts = rows[: request.max_parts]
     truncated = bool(parts) and len(rows) > len(parts)
     return PartsPage(parts, truncated, parts[-1].number if parts else 0)
-
-
-_BATCH_MIN = 8
-
-
-@dataclass(slots=True)
-class _Growing(Generic[UploadT]):
-    """A page while it fills; `room` is the number of names that it can still take."""
-
-    room: int
-    entries: list[UploadT] = field(default_factory=list)
-    common_prefixes: list[bytes] = field(default_factory=list)
-    last: bytes | None = None
-
-    def add_row(self, row: UploadT) -> None:
-        self.entries.append(row)
-        self.last = row.key
-        self.room -= 1
-
-    def add_group(self, group: bytes) -> None:
-        self.common_prefixes.append(group)
-        self.last = group
-        self.room -= 1
-
-    def whole(self) -> Page[UploadT, UploadPosition]:
-        return Page(self.entries, self.common_prefixes)
-
-    def truncated(self, position: UploadPosition) -> Page[UploadT, UploadPosition]:
-        return Page(self.entries, self.common_prefixes, True, self.last, position)
-
-
-def _key_of(row: UploadRow) -> bytes:
-    return row.key

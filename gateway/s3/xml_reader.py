@@ -18,10 +18,13 @@ DELETE_KEYS_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class DeleteItem:
-    """An object to delete: its key, and the version if one was named."""
+    """An object to delete: its key, the version if one was named, and what it is expected to be."""
 
     key: bytes
     version_id: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    size: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,26 @@ def read_create_bucket(body: bytes, *, bytes_max: int = XML_BYTES_MAX) -> str:
             raise S3Error(ErrorCode.NotImplemented)
         location = _text(child).strip()
     return location
+
+
+def read_versioning_configuration(body: bytes, *, bytes_max: int = XML_BYTES_MAX) -> str:
+    """Read the body of PutBucketVersioning: `Enabled` or `Suspended`.
+
+    Raises S3Error: MaxMessageLengthExceeded, MalformedXML, and NotImplemented for MFA delete.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketVersioning.html
+    """
+    status = ""
+    root = _parse(body, "VersioningConfiguration", bytes_max)
+    for child in _children(root, {"Status", "MfaDelete", "MFADelete"}):
+        text = _text(child).strip()
+        if _name(child) == "Status":
+            status = text
+        elif text != "Disabled":
+            raise S3Error(ErrorCode.NotImplemented)
+    if status not in ("Enabled", "Suspended"):
+        _refuse()
+    return status
 
 
 _DECLARED_ENCODING = re.compile(rb"""\A<\?xml\s[^>]*?\bencoding\s*=\s*["']([^"']*)["']""")
@@ -163,7 +186,13 @@ def _read_item(element: etree._Element) -> DeleteItem:
         fields[name] = _text(child)
     if not fields.get("Key"):
         _refuse()
-    return DeleteItem(fields["Key"].encode(), fields.get("VersionId") or None)
+    return DeleteItem(
+        fields["Key"].encode(),
+        fields.get("VersionId") or None,
+        fields.get("ETag") or None,
+        fields.get("LastModifiedTime") or None,
+        fields.get("Size") or None,
+    )
 
 
 def _fields(element: etree._Element) -> Iterator[etree._Element]:

@@ -19,6 +19,8 @@ from gateway.s3.upload_listing import (
     UploadEntry,
     UploadPosition,
 )
+from gateway.s3.version_ids import version_id
+from gateway.s3.version_listing import ListVersionsRequest, VersionEntry, VersionPosition
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 STORAGE_CLASS = "STANDARD"
@@ -157,6 +159,39 @@ def write_list_objects_v2(
     )
 
 
+def write_list_versions(
+    bucket: str,
+    request: ListVersionsRequest,
+    page: Page[VersionEntry, VersionPosition],
+    owner: Owner,
+) -> bytes:
+    """ListVersionsResult: versions and delete markers in their order.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
+    """
+    owned = _owner("Owner", owner)
+    next_markers = ""
+    if page.last is not None:
+        next_markers = _name("NextKeyMarker", page.last, request)
+        entry = page.entries[-1] if page.entries else None
+        if entry is not None and entry.key == page.last:
+            next_markers += _element("NextVersionIdMarker", version_id(entry.sequence))
+    return _document(
+        "ListVersionsResult",
+        _element("Name", bucket),
+        _name("Prefix", request.prefix, request),
+        _name("KeyMarker", request.key_marker, request),
+        _element("VersionIdMarker", request.version_id_marker),
+        next_markers,
+        f"<MaxKeys>{request.max_names}</MaxKeys>",
+        _name("Delimiter", request.delimiter, request) if request.delimiter else "",
+        _encoding_type(request),
+        _truncation(page.is_truncated),
+        *(_version(entry, request, owned) for entry in page.entries),
+        *_common_prefixes(page.common_prefixes, request),
+    )
+
+
 def write_initiate_multipart_upload(bucket: str, key: bytes, upload_id: str) -> bytes:
     """InitiateMultipartUploadResult."""
     return _document(
@@ -259,9 +294,10 @@ def write_location_constraint(location: str) -> bytes:
     return _document("LocationConstraint", escape(location))
 
 
-def write_versioning_configuration() -> bytes:
-    """VersioningConfiguration of a bucket on which versioning was never switched on: empty."""
-    return _document("VersioningConfiguration")
+def write_versioning_configuration(*, enabled: bool) -> bytes:
+    """VersioningConfiguration; empty for a bucket on which versioning was never switched on."""
+    status = _element("Status", "Enabled") if enabled else ""
+    return _document("VersioningConfiguration", status)
 
 
 def write_delete_result(items: Iterable[DeletedItem | FailedItem], *, quiet: bool) -> bytes:
@@ -298,7 +334,7 @@ _CONTENTS = (
 )
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
-_Listing = ListRequest | ListUploadsRequest | ListPartsRequest
+_Listing = ListRequest | ListVersionsRequest | ListUploadsRequest | ListPartsRequest
 
 
 def _reference(match: re.Match[str]) -> str:
@@ -382,6 +418,22 @@ def _contents(entries: Iterable[ObjectEntry], tail: bytes, *, url_encoded: bool)
         )
         for key, size, etag, modified in entries
     ]
+
+
+def _version(entry: VersionEntry, request: ListVersionsRequest, owned: str) -> str:
+    kind, content = "DeleteMarker", ""
+    if not entry.is_marker:
+        kind = "Version"
+        content = (
+            f"<ETag>&quot;{entry.etag.decode()}&quot;</ETag><Size>{entry.size}</Size>"
+            f"<StorageClass>{STORAGE_CLASS}</StorageClass>"
+        )
+    return (
+        f"<{kind}>{_name('Key', entry.key, request)}"
+        f"<VersionId>{version_id(entry.sequence)}</VersionId>"
+        f"<IsLatest>{'true' if entry.is_latest else 'false'}</IsLatest>"
+        f"<LastModified>{iso_timestamp(entry.modified)}</LastModified>{content}{owned}</{kind}>"
+    )
 
 
 def _deleted(item: DeletedItem) -> str:

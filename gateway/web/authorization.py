@@ -40,6 +40,8 @@ NEEDS: dict[Operation, Need] = {
     Operation.GetBucketVersioning: Need.VISIBLE,
     Operation.ListObjects: Need.LIST,
     Operation.ListObjectsV2: Need.LIST,
+    Operation.PutBucketVersioning: Need.ADMIN,
+    Operation.ListObjectVersions: Need.LIST,
     Operation.ListMultipartUploads: Need.LIST,
     # The handler asks for each key: `authorize_key`.
     Operation.DeleteObjects: Need.VISIBLE,

@@ -584,7 +584,7 @@ def test_created_bucket_is_there_and_empty(plain: Any, bucket: str) -> None:
     made = {item["Name"]: item["CreationDate"] for item in plain.list_buckets()["Buckets"]}[bucket]
     assert before <= made <= datetime.now(UTC) + timedelta(seconds=2)
     assert plain.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None
-    assert "Status" not in plain.get_bucket_versioning(Bucket=bucket)
+    assert plain.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
 
 
 def test_bucket_in_another_region_is_created(plain: Any, bucket: str) -> None:

@@ -8,7 +8,8 @@ from gateway.s3.bucket_listing import cut_page, parse_list_buckets
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
 from gateway.s3.listing import Page, parse_list_objects, parse_list_objects_v2
 from gateway.s3.upload_listing import UploadEntry, parse_list_uploads
-from gateway.s3.xml_reader import read_create_bucket
+from gateway.s3.version_listing import parse_list_versions
+from gateway.s3.xml_reader import read_create_bucket, read_versioning_configuration
 from gateway.s3.xml_writer import (
     BucketEntry,
     Owner,
@@ -16,6 +17,7 @@ from gateway.s3.xml_writer import (
     write_list_multipart_uploads,
     write_list_objects,
     write_list_objects_v2,
+    write_list_versions,
     write_location_constraint,
     write_versioning_configuration,
 )
@@ -81,9 +83,20 @@ async def get_bucket_location(services: Services, request: S3Request) -> web.Str
 
 
 async def get_bucket_versioning(services: Services, request: S3Request) -> web.StreamResponse:
-    """No versioning that a client could address, so far."""
+    """Enabled: every version is kept and can be addressed."""
     await services.buckets.get(request.account, request.bucket)
-    return xml_response(write_versioning_configuration())
+    return xml_response(write_versioning_configuration(enabled=True))
+
+
+async def put_bucket_versioning(services: Services, request: S3Request) -> web.StreamResponse:
+    """Enabling what is always on is a success; suspending it would promise to forget."""
+    await services.buckets.get(request.account, request.bucket)
+    if read_versioning_configuration(await services.document(request)) != "Enabled":
+        raise S3Error(
+            ErrorCode.InvalidBucketState,
+            "Versioning cannot be suspended: storage is permanent, and every version is kept.",
+        )
+    return empty_response(200)
 
 
 async def delete_bucket(services: Services, request: S3Request) -> web.StreamResponse:
@@ -108,6 +121,13 @@ async def list_objects_v2(services: Services, request: S3Request) -> web.StreamR
     wanted = parse_list_objects_v2(request.query)
     page = await services.objects.list(request.account, request.bucket, wanted)
     return xml_response(write_list_objects_v2(request.bucket, wanted, page, owner_of(request)))
+
+
+async def list_object_versions(services: Services, request: S3Request) -> web.StreamResponse:
+    """One page of versions and delete markers."""
+    wanted = parse_list_versions(request.query)
+    page = await services.objects.list_versions(request.account, request.bucket, wanted)
+    return xml_response(write_list_versions(request.bucket, wanted, page, owner_of(request)))
 
 
 async def list_multipart_uploads(services: Services, request: S3Request) -> web.StreamResponse:

@@ -22,6 +22,7 @@ from gateway.s3.metadata import (
 from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
+from gateway.s3.version_ids import version_id
 from gateway.web.direct_sending import DirectResponse
 from gateway.web.downloads import DAMAGE
 from gateway.web.requests import S3Request
@@ -31,6 +32,7 @@ from gateway.web.services import Services
 log = structlog.get_logger()
 
 CID_HEADER = "x-amz-meta-cid"
+VERSION_HEADER = "x-amz-version-id"
 
 
 async def put_object(services: Services, request: S3Request) -> web.StreamResponse:
@@ -110,7 +112,11 @@ def upload_options(metadata: ObjectMetadata) -> UploadOptions:
 
 def stored_headers(record: ObjectRecord) -> dict[str, str]:
     """What the answer to a stored object says."""
-    headers = {"ETag": quote_etag(etag_text(record)), CID_HEADER: cid_text(record.root)}
+    headers = {
+        "ETag": quote_etag(etag_text(record)),
+        VERSION_HEADER: version_id(record.sequence),
+        CID_HEADER: cid_text(record.root),
+    }
     if record.checksum is not None:
         algorithm, kind, value = record.checksum
         headers[f"x-amz-checksum-{algorithm.lower()}"] = value
@@ -119,10 +125,9 @@ def stored_headers(record: ObjectRecord) -> dict[str, str]:
 
 
 async def _find(services: Services, request: S3Request) -> VersionRow:
-    version = await services.objects.find(request.account, request.bucket, request.key)
-    if version is None:
-        raise S3Error(ErrorCode.NoSuchKey, Key=request.key.decode())
-    return version
+    return await services.objects.get(
+        request.account, request.bucket, request.key, request.query.get("versionId")
+    )
 
 
 def _version_headers(request: S3Request, version: VersionRow) -> dict[str, str]:
@@ -139,6 +144,7 @@ def _fixed_headers(version: VersionRow) -> dict[str, str]:
     headers["ETag"] = quote_etag(etag_text(version))
     headers["Last-Modified"] = http_date(version.modified_us)
     headers["Accept-Ranges"] = "bytes"
+    headers[VERSION_HEADER] = version_id(version.sequence)
     headers[CID_HEADER] = cid_text(version.root)
     # Stored pages and scripts must not run as if they were the gateway's.
     headers["X-Content-Type-Options"] = "nosniff"
@@ -165,7 +171,7 @@ def _is_not_modified(services: Services, request: S3Request, version: VersionRow
 
 
 def _not_modified(headers: dict[str, str]) -> web.StreamResponse:
-    kept = ("ETag", "Last-Modified", "Cache-Control", "Expires", CID_HEADER)
+    kept = ("ETag", "Last-Modified", "Cache-Control", "Expires", VERSION_HEADER, CID_HEADER)
     return empty_response(304, {name: headers[name] for name in kept if name in headers})
 
 

@@ -27,6 +27,7 @@ from gateway.s3.etags import quote_etag
 from gateway.s3.metadata import ObjectMetadata
 from gateway.s3.part_list import parse_part_number
 from gateway.s3.upload_listing import PartEntry, PartsPage, parse_list_parts, parts_page
+from gateway.s3.version_ids import version_id
 from gateway.s3.xml_reader import read_complete_multipart_upload
 from gateway.s3.xml_writer import (
     CompletedUpload,
@@ -36,7 +37,12 @@ from gateway.s3.xml_writer import (
 )
 from gateway.uploads import UploadTarget
 from gateway.web.handlers.buckets import owner_of
-from gateway.web.handlers.objects import CID_HEADER, new_object, upload_options
+from gateway.web.handlers.objects import (
+    CID_HEADER,
+    VERSION_HEADER,
+    new_object,
+    upload_options,
+)
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
@@ -110,7 +116,12 @@ async def complete_multipart_upload(services: Services, request: S3Request) -> w
     document = write_complete_multipart_upload(
         CompletedUpload(location, request.bucket, request.key, etag_text(done), checksums)
     )
-    return xml_response(document, headers={"ETag": etag, CID_HEADER: cid_text(done.root)})
+    headers = {
+        "ETag": etag,
+        VERSION_HEADER: version_id(done.sequence),
+        CID_HEADER: cid_text(done.root),
+    }
+    return xml_response(document, headers=headers)
 
 
 async def abort_multipart_upload(services: Services, request: S3Request) -> web.StreamResponse:

@@ -136,7 +136,7 @@ def test_size_is_capped_before_parsing() -> None:
         ),
         (
             "<Object><Key> é&lt;&#x9;&#13;\n</Key><VersionId/><ETag>x</ETag></Object>",
-            DeleteRequest((DeleteItem(" é<\t\r\n".encode()),), False),
+            DeleteRequest((DeleteItem(" é<\t\r\n".encode(), etag="x"),), False),
         ),
     ],
 )

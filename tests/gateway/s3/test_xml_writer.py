@@ -278,7 +278,9 @@ def test_location_and_versioning() -> None:
     root = etree.fromstring(write_location_constraint("eu-west-1"))
     assert root.text == "eu-west-1"
     assert etree.fromstring(write_location_constraint("")).text is None
-    assert client_reads("GetBucketVersioning", write_versioning_configuration()) == {}
+    assert client_reads("GetBucketVersioning", write_versioning_configuration(enabled=False)) == {}
+    enabled = client_reads("GetBucketVersioning", write_versioning_configuration(enabled=True))
+    assert enabled == {"Status": "Enabled"}
 
 
 def test_delete_result_keeps_order_and_hushes_success() -> None:
