@@ -64,7 +64,7 @@ def parse_list_buckets(query: Mapping[str, str]) -> ListBucketsRequest:
 def cut_page(request: ListBucketsRequest, names: Sequence[str]) -> tuple[int, str | None]:
     """How many of the `names` found fit the page, and the token of the next one, if there is one.
 
-    `names` are sorted and at most `request.rows_max`.
+    `names` are sorted; one more than fits is enough.
     """
     if request.most is None or len(names) <= request.most:
         return len(names), None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from gateway.s3.bucket_listing import cut_page, parse_list_buckets
@@ -33,20 +35,17 @@ def owner_of(request: S3Request) -> Owner:
 
 
 async def list_buckets(services: Services, request: S3Request) -> web.StreamResponse:
-<<<<<<< Updated upstream
-    """The buckets of the account that the key may know of."""
-    rows = await services.buckets.list(request.account)
-    limits = request.identity.limits
-    if limits is not None:
-        rows = [row for row in rows if limits.covers_bucket(row.name)]
-    entries = (BucketEntry(row.name, row.created_us) for row in rows)
-    return xml_response(write_list_buckets(owner_of(request), entries))
-=======
-    """The buckets of the account, all of them or a page."""
+    """The buckets of the account that the key may know of, all of them or a page."""
     wanted = parse_list_buckets(request.query)
     rows = []
     if wanted.region in (None, services.region):
-        rows = await services.buckets.list(request.account, wanted)
+        limits = request.identity.limits
+        if limits is None:
+            rows = await services.buckets.list(request.account, wanted)
+        else:
+            # The page is cut out of those that are left.
+            every = await services.buckets.list(request.account, replace(wanted, most=None))
+            rows = [row for row in every if limits.covers_bucket(row.name)]
     count, token = cut_page(wanted, [row.name for row in rows])
     region = services.region if wanted.shows_region else None
     document = write_list_buckets(
@@ -56,7 +55,6 @@ async def list_buckets(services: Services, request: S3Request) -> web.StreamResp
         continuation_token=token,
     )
     return xml_response(document)
->>>>>>> Stashed changes
 
 
 async def create_bucket(services: Services, request: S3Request) -> web.StreamResponse:
