@@ -26,7 +26,7 @@ def default_bytes_max() -> int:
 
 
 class RecentWrites:
-    """The last `bytes_max` bytes written to large segments. Thread-safe.
+    """The last `bytes_max` bytes written. Thread-safe.
 
     Whatever is older is advised away once, shortly before new pages are needed. What is read after
     that is cached like any other file.

@@ -38,7 +38,7 @@ class SegmentStore:
         random_bits: Callable[[], int] = lambda: secrets.randbits(19),
         recent_bytes_max: int | None = None,
     ) -> None:
-        """`recent_bytes_max` of the large segments' newest bytes stay in the page cache."""
+        """`recent_bytes_max` of the newest bytes stay in the page cache."""
         self.files = SegmentFiles(directory)
         self._recent = RecentWrites(
             self.files, default_bytes_max() if recent_bytes_max is None else recent_bytes_max
@@ -54,12 +54,11 @@ class SegmentStore:
 
     def new_writer(self, kind: SegmentKind) -> SegmentWriter:
         """The writer of a new segment."""
-        # A log holds small objects, which are read at random: its pages are left to the kernel.
-        recent = None if kind is SegmentKind.LOG else self._recent
+        reserves = kind is not SegmentKind.LOG
         while True:
             segment = new_segment_id(kind, self._now_ms(), self._random_bits())
             try:
-                return SegmentWriter(self.files, segment, recent)
+                return SegmentWriter(self.files, segment, self._recent, reserves=reserves)
             except FileExistsError:
                 continue
 

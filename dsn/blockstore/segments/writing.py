@@ -64,16 +64,26 @@ class SegmentWriter:
     """The one writer of a segment. Not thread-safe: its owner makes one call at a time."""
 
     def __init__(
-        self, files: SegmentFiles, segment: int, recent: RecentWrites | None = None
+        self,
+        files: SegmentFiles,
+        segment: int,
+        recent: RecentWrites | None = None,
+        *,
+        reserves: bool = False,
     ) -> None:
-        """Create the segment. `recent` is for a large one: told what goes to the disk."""
+        """Create the segment. `recent` is told what went to the disk.
+
+        With `reserves` blocks are set aside ahead of the end: for what is synced once, at its end.
+        """
         self.files = files
         self.segment = segment
         self._recent = recent
+        self._reserves = reserves
         self._fd = files.create(segment)
         self.end = len(encode_segment_header(segment))
         self.durable_end = 0
         self._write_back_end = 0
+        self._noted_end = 0
         self._reserved_end = 0
         self._poisoned = False
         self._name_is_durable = False
@@ -86,7 +96,7 @@ class SegmentWriter:
         if self._poisoned:
             raise PoisonedSegmentError(self.segment)
         start = self.end
-        if self._recent is not None:
+        if self._reserves:
             self._reserve(start + sum(map(len, buffers)))
         self.end += write_fully(self._fd, buffers, start)
         if self.end - self._write_back_end >= WRITE_BACK_BYTES:
@@ -109,8 +119,10 @@ class SegmentWriter:
         except OSError:
             self._poisoned = True
             raise
-        self.durable_end = self.end
-        self._note_written()
+        self.durable_end = self._write_back_end = self.end
+        # A log is synced after every few kilobytes, which are not worth a note each.
+        if self.end - self._noted_end >= WRITE_BACK_BYTES:
+            self._note_written()
 
     def _reserve(self, stop: int) -> None:
         """Have the disk set blocks aside up to `stop` and beyond; the file stays as long as it is.
@@ -130,12 +142,13 @@ class SegmentWriter:
         if _sync_file_range is not None:
             length = self.end - self._write_back_end
             _sync_file_range(self._fd, self._write_back_end, length, _SYNC_FILE_RANGE_WRITE)
+        self._write_back_end = self.end
         self._note_written()
 
     def _note_written(self) -> None:
-        if self._recent is not None and self.end > self._write_back_end:
-            self._recent.add(self.segment, self._write_back_end, self.end)
-        self._write_back_end = self.end
+        if self._recent is not None and self.end > self._noted_end:
+            self._recent.add(self.segment, self._noted_end, self.end)
+        self._noted_end = self.end
 
     def cut_back(self, end: int) -> None:
         """Durably drop what lies behind `end`; if that fails the segment is poisoned."""
@@ -148,6 +161,8 @@ class SegmentWriter:
             self._poisoned = True
             raise
         self.end = self.durable_end = end
+        self._write_back_end = min(self._write_back_end, end)
+        self._noted_end = min(self._noted_end, end)
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes that were appended before, synced or not."""
@@ -156,6 +171,7 @@ class SegmentWriter:
     def close(self) -> None:
         """Let go of the descriptor; the file stays."""
         if self._fd >= 0:
+            self._note_written()
             os.close(self._fd)
             self._fd = -1
 

@@ -16,7 +16,6 @@ from dsn.place import Place
 from tests.support.segments import leaf
 
 KEPT = 10_000
-LARGE = (SegmentKind.BODY, SegmentKind.PART)
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def write(store: SegmentStore, kind: SegmentKind, size: int) -> tuple[str, int]:
     return store.files.path(writer.segment).name, size
 
 
-@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize("kind", SegmentKind)
 def test_the_oldest_bytes_are_let_go_once_newer_ones_need_their_place(
     store: SegmentStore, kind: SegmentKind, advised: list[tuple[str, int, int]]
 ) -> None:
@@ -78,12 +77,31 @@ def test_a_body_beyond_the_bound_keeps_its_end(
     assert KEPT - 3000 <= kept <= KEPT
 
 
-def test_logs_are_left_to_the_kernel(
+def test_a_log_that_is_synced_often_is_let_go_in_few_stretches(
+    store: SegmentStore, advised: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "WRITE_BACK_BYTES", 2000)
+    log = store.new_writer(SegmentKind.LOG)
+    while log.end < 3 * KEPT:
+        log.append([bytes(300)])
+        log.sync()
+    assert [start for _, start, _ in advised] == [0, *(stop for _, _, stop in advised[:-1])]
+    assert all(stop - start >= 2000 for _, start, stop in advised)
+    assert KEPT - 3000 <= log.end - advised[-1][2] <= KEPT + 2000
+    log.close()
+
+
+def test_bytes_that_were_cut_back_are_noted_once_when_they_come_again(
     store: SegmentStore, advised: list[tuple[str, int, int]]
 ) -> None:
-    for _ in range(3):
-        write(store, SegmentKind.LOG, KEPT)
-    assert advised == []
+    log = store.new_writer(SegmentKind.LOG)
+    start = log.end
+    log.append([bytes(5000)])
+    log.cut_back(start)
+    log.append([bytes(3000)])
+    log.close()
+    write(store, SegmentKind.BODY, KEPT)
+    assert advised == [(store.files.path(log.segment).name, 0, start + 3000)]
 
 
 def test_a_segment_that_is_gone_is_no_error(
