@@ -26,6 +26,7 @@ from gateway.catalog.queries import last_sequence
 from gateway.catalog.sequence import SequenceClock
 from gateway.commits import Committer
 from gateway.config import Settings
+from gateway.copies import Copies
 from gateway.data_dir import (
     DataDirLockedError,
     DataPaths,
@@ -181,21 +182,29 @@ class WorkerApp:
         self._uploads = Uploads(
             *parts, part_bytes_min=settings.part_bytes_min, new_id=_new_upload_id
         )
+        objects = Objects(*parts)
+        reading = ByteBudget(settings.download_buffer_bytes_max)
         services = self._services = Services(
             buckets,
-            Objects(*parts),
+            objects,
             self._uploads,
-            self._ingest,
-            Downloads(
-                ByteBudget(settings.download_buffer_bytes_max),
-                self._threads,
-                self._sending_threads,
+            Copies(
+                self._database,
+                self._committer,
+                self._ingest,
+                buckets,
+                objects,
+                self._uploads,
+                reading,
+                now_seconds=_now_seconds,
             ),
+            self._ingest,
+            Downloads(reading, self._threads, self._sending_threads),
             Limits(
                 settings.object_bytes_max, settings.put_bytes_max, settings.body_idle_seconds_max
             ),
             settings.region,
-            now_seconds=lambda: int(time.time()),
+            now_seconds=_now_seconds,
             check_room=Room(
                 settings.data_dir, settings.free_space_reserve_bytes, time.monotonic
             ).check,
@@ -244,6 +253,10 @@ class WorkerApp:
                 await self._database.checkpoint()
             except Exception:
                 log.exception("checkpoint failed")
+
+
+def _now_seconds() -> int:
+    return int(time.time())
 
 
 def _new_upload_id() -> str:

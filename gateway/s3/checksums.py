@@ -237,6 +237,17 @@ def upload_checksum(headers: Mapping[str, str]) -> UploadChecksum | None:
     return UploadChecksum(algorithm, chosen)
 
 
+def copied_checksum(headers: Mapping[str, str]) -> ChecksumAlgorithm | None:
+    """The algorithm that CopyObject asks for in x-amz-checksum-algorithm, if it does.
+
+    Raises S3Error InvalidRequest for an unknown one.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    """
+    name = headers.get("x-amz-checksum-algorithm")
+    return None if name is None else _algorithm_named(name, "x-amz-checksum-algorithm")
+
+
 def expected_md5(headers: Mapping[str, str]) -> bytes | None:
     """The 16 bytes of Content-MD5, if it was sent.
 

@@ -25,6 +25,7 @@ class Conditions:
 
 
 NO_CONDITIONS = Conditions()
+_COPY_PREFIX = "x-amz-copy-source-"
 
 
 def parse_conditions(headers: Mapping[str, str]) -> Conditions:
@@ -45,15 +46,30 @@ def parse_conditions(headers: Mapping[str, str]) -> Conditions:
     )
 
 
+def parse_copy_conditions(headers: Mapping[str, str]) -> Conditions:
+    """Read the conditions that a copy puts on its source, by lower-case names."""
+    given = {
+        name: headers[_COPY_PREFIX.lower() + name]
+        for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+        if _COPY_PREFIX.lower() + name in headers
+    }
+    return parse_conditions(given)
+
+
 def check_read(
-    conditions: Conditions, etag: str, modified_seconds: int, *, now_seconds: int
+    conditions: Conditions,
+    etag: str,
+    modified_seconds: int,
+    *,
+    now_seconds: int,
+    prefix: str = "",
 ) -> bool:
     """Check a GET or HEAD against the object: True means "not modified" (answer 304).
 
     `etag` is unquoted, times are whole seconds since the epoch. A given If-Match overrides
     If-Unmodified-Since, a given If-None-Match overrides If-Modified-Since, and an
     If-Modified-Since in the future is ignored. Raises S3Error PreconditionFailed, naming the
-    Condition.
+    Condition, whose name begins with `prefix`.
 
     https://www.rfc-editor.org/rfc/rfc9110#section-13.2.2
     """
@@ -61,16 +77,31 @@ def check_read(
         return False
     if conditions.if_match is not None:
         if not conditions.if_match.match_strongly(etag):
-            raise S3Error(ErrorCode.PreconditionFailed, Condition="If-Match")
+            raise S3Error(ErrorCode.PreconditionFailed, Condition=f"{prefix}If-Match")
     elif (
         conditions.if_unmodified_since is not None
         and modified_seconds > conditions.if_unmodified_since
     ):
-        raise S3Error(ErrorCode.PreconditionFailed, Condition="If-Unmodified-Since")
+        raise S3Error(ErrorCode.PreconditionFailed, Condition=f"{prefix}If-Unmodified-Since")
     if conditions.if_none_match is not None:
         return conditions.if_none_match.match_weakly(etag)
     since = conditions.if_modified_since
     return since is not None and modified_seconds <= since <= now_seconds
+
+
+def check_copy_source(
+    conditions: Conditions, etag: str, modified_seconds: int, *, now_seconds: int
+) -> None:
+    """Check the conditions of a copy on its source. Raises S3Error PreconditionFailed.
+
+    A source that was not modified is a failure like the others: there is no 304 for a copy.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    """
+    if check_read(conditions, etag, modified_seconds, now_seconds=now_seconds, prefix=_COPY_PREFIX):
+        by_tag = conditions.if_none_match is not None
+        failed = "If-None-Match" if by_tag else "If-Modified-Since"
+        raise S3Error(ErrorCode.PreconditionFailed, Condition=_COPY_PREFIX + failed)
 
 
 def check_write(conditions: Conditions, current_etag: str | None) -> None:

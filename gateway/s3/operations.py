@@ -76,9 +76,6 @@ READINGS = {
 }
 """What an open operation means for the bucket `name`, and for the key `name`."""
 
-NOT_IMPLEMENTED = frozenset({Operation.CopyObject, Operation.UploadPartCopy})
-"""Operations that are recognised and refused with 501."""
-
 
 class Scope(Enum):
     """What an address names; NAME is one segment without a slash after it."""
@@ -139,8 +136,6 @@ def resolve_operation(
         _refuse(outcome, method, scope, needs)
     if facts.has_copy_source:
         outcome = _COPIES.get(outcome, outcome)
-    if outcome in NOT_IMPLEMENTED:
-        raise S3Error(ErrorCode.NotImplemented, Header=_COPY_SOURCE)
     if facts.asks_for_object and outcome in READINGS:
         return READINGS[outcome][1]
     return outcome

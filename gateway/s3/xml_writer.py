@@ -58,6 +58,18 @@ class CompletedUpload:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyResult:
+    """What a copy made; `etag` unquoted, `modified` in microseconds since the epoch.
+
+    `checksums` are as in CompletedUpload.
+    """
+
+    etag: str
+    modified: int
+    checksums: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DeletedItem:
     """One key that DeleteObjects deleted."""
 
@@ -219,6 +231,16 @@ def write_complete_multipart_upload(upload: CompletedUpload, *, declared: bool =
     return document if declared else document.removeprefix(DECLARATION)
 
 
+def write_copy_object(copy: CopyResult) -> bytes:
+    """CopyObjectResult."""
+    return _copy_result("CopyObjectResult", copy)
+
+
+def write_copy_part(copy: CopyResult) -> bytes:
+    """CopyPartResult."""
+    return _copy_result("CopyPartResult", copy)
+
+
 def write_list_parts(
     bucket: str,
     key: bytes,
@@ -357,6 +379,15 @@ def _optional(name: str, text: str | None) -> str:
 
 def _name(element: str, name: bytes, request: _Listing) -> str:
     return _element(element, encode_name(name, url_encoded=request.url_encoded))
+
+
+def _copy_result(root: str, copy: CopyResult) -> bytes:
+    return _document(
+        root,
+        _element("LastModified", iso_timestamp(copy.modified)),
+        _element("ETag", quote_etag(copy.etag)),
+        *(_element(name, value) for name, value in copy.checksums),
+    )
 
 
 def _owner(element: str, owner: Owner) -> str:

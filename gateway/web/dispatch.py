@@ -23,7 +23,7 @@ from gateway.s3.query import parse_query
 from gateway.web.authentication import Authenticator
 from gateway.web.authorization import authorize
 from gateway.web.bodies import is_empty
-from gateway.web.handlers import buckets, objects, uploads
+from gateway.web.handlers import buckets, copies, objects, uploads
 from gateway.web.requests import S3Request, effective_headers, read_head, split_target
 from gateway.web.responses import (
     add_common_headers,
@@ -52,11 +52,13 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.ListMultipartUploads: buckets.list_multipart_uploads,
     Operation.DeleteObjects: buckets.delete_objects,
     Operation.PutObject: objects.put_object,
+    Operation.CopyObject: copies.copy_object,
     Operation.GetObject: objects.get_object,
     Operation.HeadObject: objects.head_object,
     Operation.DeleteObject: objects.delete_object,
     Operation.CreateMultipartUpload: uploads.create_multipart_upload,
     Operation.UploadPart: uploads.upload_part,
+    Operation.UploadPartCopy: copies.upload_part_copy,
     Operation.CompleteMultipartUpload: uploads.complete_multipart_upload,
     Operation.AbortMultipartUpload: uploads.abort_multipart_upload,
     Operation.ListParts: uploads.list_parts,

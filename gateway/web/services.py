@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.buckets import Buckets
+from gateway.copies import Copies
 from gateway.ingest import Ingest
 from gateway.objects import Objects
 from gateway.uploads import Uploads
@@ -35,6 +36,7 @@ class Services:
     buckets: Buckets
     objects: Objects
     uploads: Uploads
+    copies: Copies
     ingest: Ingest
     downloads: Downloads
     limits: Limits

@@ -712,7 +712,6 @@ def test_what_is_not_supported_changes_nothing(plain: Any, bucket: str) -> None:
     assert refused(plain.put_object_tagging, **names, Tagging=tags) == missing
     assert refused(plain.put_object_acl, **names, ACL="public-read") == missing
     assert refused(plain.put_bucket_policy, Bucket=bucket, Policy="{}") == missing
-    assert refused(plain.copy_object, Bucket=bucket, Key="c", CopySource=f"{bucket}/k") == missing
     assert refused(plain.put_object, **names, Body=b"y", ServerSideEncryption="AES256") == missing
     assert read(plain, bucket, "k") == b"x"
     assert len(plain.list_objects_v2(Bucket=bucket)["Contents"]) == 1

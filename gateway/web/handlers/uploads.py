@@ -37,6 +37,7 @@ from gateway.s3.xml_writer import (
 )
 from gateway.uploads import UploadTarget
 from gateway.web.handlers.buckets import owner_of
+from gateway.web.handlers.copies import checksum_elements
 from gateway.web.handlers.objects import (
     CID_HEADER,
     VERSION_HEADER,
@@ -108,10 +109,7 @@ async def complete_multipart_upload(services: Services, request: S3Request) -> w
             raise
         done = completed
     etag = quote_etag(etag_text(done))
-    checksums: tuple[tuple[str, str], ...] = ()
-    if done.checksum is not None:
-        algorithm, kind, value = done.checksum
-        checksums = ((f"Checksum{algorithm}", value), ("ChecksumType", kind))
+    checksums = checksum_elements(done.checksum)
     location = f"{request.http.scheme}://{request.http.host}{request.head.raw_path}"
     document = write_complete_multipart_upload(
         CompletedUpload(location, request.bucket, request.key, etag_text(done), checksums)

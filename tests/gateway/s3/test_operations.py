@@ -213,16 +213,21 @@ def test_preflight_of_a_foreign_page_is_forbidden() -> None:
     assert refusal("OPTIONS", "/b/k", Origin="x").code is ErrorCode.AccessForbidden
 
 
-@pytest.mark.parametrize("target", ["/b/k", "/name", "/b/k?partNumber=1&uploadId=u"])
-def test_copying_is_not_implemented(target: str) -> None:
-    error = refusal("PUT", target, X_Amz_Copy_Source="/a/b")
-    assert error.code is ErrorCode.NotImplemented
-    assert error.fields == {"Header": "x-amz-copy-source"}
+@pytest.mark.parametrize(
+    ("target", "operation"),
+    [
+        ("/b/k", Operation.CopyObject),
+        ("/name", Operation.CopyObject),
+        ("/b/k?x-id=CopyObject", Operation.CopyObject),
+        ("/b/k?partNumber=1&uploadId=u", Operation.UploadPartCopy),
+    ],
+)
+def test_a_copy_source_makes_it_a_copy(target: str, operation: Operation) -> None:
+    assert resolve("PUT", target, X_Amz_Copy_Source="/a/b") is operation
 
 
 def test_copying_by_a_presigned_parameter_is_the_same() -> None:
-    error = refusal("PUT", "/b/k?X-Amz-Copy-Source=/a/b")
-    assert error.fields == {"Header": "x-amz-copy-source"}
+    assert resolve("PUT", "/b/k?X-Amz-Copy-Source=/a/b") is Operation.CopyObject
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])

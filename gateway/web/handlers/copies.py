@@ -1,0 +1,102 @@
+"""Copies: of objects, and of spans of objects as parts."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from dsn.cid import cid_text
+from gateway.catalog.sequence import sequence_micros
+from gateway.objects import Checksum, etag_text
+from gateway.rights import Right
+from gateway.s3.checksums import ChecksumAlgorithm
+from gateway.s3.copy_source import (
+    COPY_SOURCE,
+    COPY_SOURCE_RANGE,
+    CopySource,
+    copy_span,
+    parse_copy_source,
+    parse_copy_wish,
+)
+from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.part_list import parse_part_number
+from gateway.s3.version_ids import version_id
+from gateway.s3.xml_writer import CopyResult, write_copy_object, write_copy_part
+from gateway.uploads import UploadTarget
+from gateway.web.authorization import authorize_key
+from gateway.web.bodies import is_empty
+from gateway.web.handlers.objects import CID_HEADER, VERSION_HEADER, new_object
+from gateway.web.requests import S3Request
+from gateway.web.responses import xml_response
+from gateway.web.services import Services
+
+SOURCE_VERSION_HEADER = "x-amz-copy-source-version-id"
+
+
+async def copy_object(services: Services, request: S3Request) -> web.StreamResponse:
+    """Give the bytes of an object another name."""
+    source = _source(request)
+    wish = parse_copy_wish(request.headers)
+    new = new_object(request)
+    await _drop_body(services, request)
+    copied = await services.copies.copy(new, source, wish)
+    record = copied.record
+    result = CopyResult(
+        etag_text(record), sequence_micros(record.sequence), checksum_elements(record.checksum)
+    )
+    headers = {
+        VERSION_HEADER: version_id(record.sequence),
+        SOURCE_VERSION_HEADER: version_id(copied.source.sequence),
+        CID_HEADER: cid_text(record.root),
+    }
+    return xml_response(write_copy_object(result), headers=headers)
+
+
+async def upload_part_copy(services: Services, request: S3Request) -> web.StreamResponse:
+    """Make a part of the bytes of an object."""
+    number = parse_part_number(request.query["partNumber"])
+    source = _source(request)
+    wish = parse_copy_wish(request.headers)
+    await _drop_body(services, request)
+    target = UploadTarget(request.account, request.bucket, request.key, request.query["uploadId"])
+    upload = await services.uploads.find(target)
+    version = await services.copies.find(request.account, source, wish)
+    span = copy_span(request.headers.get(COPY_SOURCE_RANGE), version.size)
+    _check_part_size(services, len(span))
+    algorithm = ChecksumAlgorithm[upload.checksum[0]] if upload.checksum else None
+    record = await services.copies.copy_part(upload, number, version, span, algorithm)
+    result = CopyResult(record.etag, sequence_micros(record.sequence), record.checksums)
+    headers = {SOURCE_VERSION_HEADER: version_id(version.sequence)}
+    return xml_response(write_copy_part(result), headers=headers)
+
+
+def checksum_elements(checksum: Checksum | None) -> tuple[tuple[str, str], ...]:
+    """An object's checksum as XML elements, its type included."""
+    if checksum is None:
+        return ()
+    algorithm, kind, value = checksum
+    return ((f"Checksum{algorithm}", value), ("ChecksumType", kind))
+
+
+def _source(request: S3Request) -> CopySource:
+    """The source of a copy, which is one of the account's own and the key's to read."""
+    source = parse_copy_source(request.headers[COPY_SOURCE])
+    expected = request.headers.get("x-amz-source-expected-bucket-owner")
+    if expected is not None and expected != request.account:
+        raise S3Error(ErrorCode.AccessDenied)
+    authorize_key(request, Right.READ, source.bucket, source.key)
+    return source
+
+
+async def _drop_body(services: Services, request: S3Request) -> None:
+    """Read what some clients send although a copy has no body, for its hash is signed."""
+    if not is_empty(request):
+        await services.document(request)
+
+
+def _check_part_size(services: Services, size: int) -> None:
+    if size > services.limits.put_bytes_max:
+        raise S3Error(
+            ErrorCode.InvalidRequest,
+            "The specified copy source is larger than the maximum allowable size for a copy "
+            f"source: {services.limits.put_bytes_max}",
+        )
