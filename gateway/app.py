@@ -177,7 +177,7 @@ class WorkerApp:
             self._store, self._database, clock, segment_bytes_max=settings.segment_bytes_max
         )
         self._committer.start()
-        buckets = Buckets(self._database, self._committer)
+        buckets = Buckets(self._database, self._committer, implicit=settings.implicit_buckets)
         parts = (self._store, self._database, self._committer, self._ingest, buckets)
         self._uploads = Uploads(
             *parts, part_bytes_min=settings.part_bytes_min, new_id=_new_upload_id

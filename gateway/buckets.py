@@ -16,9 +16,14 @@ from gateway.s3.errors import ErrorCode, S3Error
 
 
 class Buckets:
-    """The buckets of all accounts. They are never removed, so found ones are remembered."""
+    """The buckets of all accounts. They are never removed, so found ones are remembered.
 
-    def __init__(self, database: Database, committer: Committer) -> None:
+    `implicit`: the first write to a bucket makes it, as on Auto Drive; else it must be there, as
+    on AWS.
+    """
+
+    def __init__(self, database: Database, committer: Committer, *, implicit: bool = True) -> None:
+        self.implicit = implicit
         self._database = database
         self._committer = committer
         self._known: dict[tuple[str, str], BucketRow] = {}
@@ -55,9 +60,14 @@ class Buckets:
             )
 
     async def check_writable(self, account: str, name: str) -> None:
-        """Whether a write may go to this bucket, perhaps making it; S3Error(InvalidBucketName)."""
+        """Whether a write may go to this bucket, perhaps making it.
+
+        Raises S3Error: InvalidBucketName, or NoSuchBucket where writes make none.
+        """
         if await self.find(account, name) is None:
             check_bucket_name(name)
+            if not self.implicit:
+                raise S3Error(ErrorCode.NoSuchBucket, BucketName=name)
 
     async def setting(self, account: str, name: str, setting: str) -> str | None:
         """What the bucket is configured to under the name of a setting; S3Error(NoSuchBucket).

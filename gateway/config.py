@@ -182,6 +182,10 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9-]{1,64}$",
         description="Region that bucket answers report; signatures may name any.",
     )
+    implicit_buckets: bool = Field(
+        default=True,
+        description="The first write to a bucket makes it; false: it must be there, as on AWS.",
+    )
 
     # Storage
     segment_bytes_max: int = Field(

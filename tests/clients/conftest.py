@@ -33,6 +33,34 @@ def secure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayS
     started.close()
 
 
+@pytest.fixture(scope="session")
+def root_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayServer]:
+    """A gateway on http with S3 at the root: for clients whose endpoint has no path."""
+    flags = ("--base-path", "/")
+    started = GatewayServer(tmp_path_factory.mktemp("root") / "data", flags).start()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def secure_root_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayServer]:
+    """The same on https."""
+    folder = tmp_path_factory.mktemp("secure-root")
+    cert, key = make_certificate(folder)
+    flags = ("--base-path", "/", "--tls-cert", str(cert), "--tls-key", str(key))
+    started = GatewayServer(folder / "data", flags, tls_cert=cert).start()
+    yield started
+    started.close()
+
+
+@pytest.fixture(params=["http", "https"])
+def either_server(request: pytest.FixtureRequest) -> GatewayServer:
+    """A gateway with S3 at the root, first on http, then on https."""
+    name = "root_server" if request.param == "http" else "secure_root_server"
+    server: GatewayServer = request.getfixturevalue(name)
+    return server
+
+
 @pytest.fixture
 def bucket(request: pytest.FixtureRequest) -> str:
     """A bucket name that no other test has; nothing is in it yet."""

@@ -76,6 +76,8 @@ async def get_bucket_location(services: Services, request: S3Request) -> web.Str
 
     Clients ask before that write, and none would come after a 404.
     """
+    if not services.buckets.implicit:
+        await services.buckets.get(request.account, request.bucket)
     region = "" if services.region == "us-east-1" else services.region
     return xml_response(write_location_constraint(region))
 

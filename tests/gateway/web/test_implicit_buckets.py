@@ -1,0 +1,53 @@
+"""A bucket that nobody made: its first write makes it, or is refused where the operator says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.web_gateway import WebGateway, statuses, web_gateway
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["implicit", "explicit"])
+def gateway(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WebGateway]:
+    folder = tmp_path_factory.mktemp("implicit")
+    with web_gateway(folder / "data", implicit_buckets=request.param) as started:
+        yield started
+
+
+@pytest.fixture
+def implicit(request: pytest.FixtureRequest, gateway: WebGateway) -> bool:
+    return bool(request.node.callspec.params["gateway"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [("PUT", "fresh-put/k", {}), ("POST", "fresh-upload/k", {"uploads": ""})],
+)
+def test_first_write(
+    gateway: WebGateway, implicit: bool, method: str, path: str, query: dict[str, str]
+) -> None:
+    answer = gateway.wire.call(method, path, b"x" if method == "PUT" else b"", **query)
+    assert (answer.status, answer.code) == ((200, "") if implicit else (404, "NoSuchBucket"))
+    if not implicit:
+        bucket = path.partition("/")[0]
+        assert gateway.wire.call("HEAD", bucket).status == 404
+        assert gateway.wire.call("PUT", bucket).status == 200
+        assert gateway.wire.call(method, path, b"", **query).status == 200
+
+
+def test_location_of_what_may_come(gateway: WebGateway, implicit: bool) -> None:
+    answer = gateway.wire.call("GET", "never-made", location="")
+    assert answer.status == (200 if implicit else 404)
+
+
+def test_refusal_comes_before_the_body_and_keeps_the_connection(
+    gateway: WebGateway, implicit: bool
+) -> None:
+    if implicit:
+        pytest.skip("nothing is refused")
+    head = gateway.head("PUT", "nowhere/k", "Content-Length: 5", "Expect: 100-continue")
+    assert statuses(gateway.raw(head)) == [404]
