@@ -34,6 +34,8 @@ from gateway.data_dir import (
     open_store,
     recover_data_dir,
 )
+from gateway.delete_policy import parse_policy
+from gateway.deletes import DeletePolicies, Deletes
 from gateway.ingest import Ingest
 from gateway.keys import KeyStore
 from gateway.listeners import BACKLOG, Listener
@@ -187,6 +189,7 @@ class WorkerApp:
         services = self._services = Services(
             buckets,
             objects,
+            Deletes(self._database, self._committer, _delete_policies(settings)),
             self._uploads,
             Copies(
                 self._database,
@@ -257,6 +260,14 @@ class WorkerApp:
 
 def _now_seconds() -> int:
     return int(time.time())
+
+
+def _delete_policies(settings: Settings) -> DeletePolicies:
+    by_bucket = (item.partition("=") for item in settings.bucket_delete_policies)
+    return DeletePolicies(
+        parse_policy(settings.delete_policy),
+        {bucket: parse_policy(policy) for bucket, _, policy in by_bucket},
+    )
 
 
 def _new_upload_id() -> str:

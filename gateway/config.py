@@ -17,13 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, InstanceOf, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     NoDecode,
     SettingsConfigDict,
 )
+
+from gateway.delete_policy import parse_policy
 
 ENV_PREFIX = "DSN_GATEWAY_"
 
@@ -130,6 +139,20 @@ def default_data_dir() -> Path:
     return base / "dsn-gateway"
 
 
+def _policy(text: str) -> str:
+    parse_policy(text)
+    return text
+
+
+def _bucket_policies(items: tuple[str, ...]) -> tuple[str, ...]:
+    for item in items:
+        bucket, equals, policy = item.partition("=")
+        if not bucket or not equals:
+            raise ValueError(f"{item!r}: write BUCKET=POLICY")
+        parse_policy(policy)
+    return items
+
+
 _Path = Annotated[Path, BeforeValidator(_home)]
 
 
@@ -214,6 +237,18 @@ class Settings(BaseSettings):
         default=5 * TIB,
         ge=1,
         description="Largest body of one PutObject or UploadPart (5 GiB on AWS).",
+    )
+
+    # What DELETE does
+    delete_policy: Annotated[str, AfterValidator(_policy)] = Field(
+        default="deny",
+        description="What DELETE does: deny, hide, a preset, or JSON; see docs/deleting.md.",
+    )
+    bucket_delete_policies: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_bucket_policies)
+    ] = Field(
+        default=(),
+        description="BUCKET=POLICY each; what `dsn-gateway buckets` set comes before.",
     )
 
     # Limits of connections

@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     {"gateway.web"},
     {"gateway.copies"},
     {"gateway.uploads"},
+    {"gateway.deletes"},
     {"gateway.objects"},
     {"gateway.assembly", "gateway.buckets"},
     {"gateway.ingest"},
@@ -35,7 +36,7 @@ LAYERS: list[set[str]] = [
     {"gateway.strand"},
     {"gateway.s3"},
     {"gateway.config", "gateway.keys", "gateway.logs"},
-    {"gateway.rights"},
+    {"gateway.rights", "gateway.delete_policy"},
     {"dsn"},
 ]
 

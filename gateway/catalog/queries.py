@@ -227,6 +227,15 @@ def find_newest(connection: sqlite3.Connection, bucket: int, key: bytes) -> Vers
     return _version(row) if row else None
 
 
+def version_sequences(connection: sqlite3.Connection, bucket: int, key: bytes) -> list[int]:
+    """The sequence numbers of all versions of a key, delete markers too; the newest first."""
+    rows = connection.execute(
+        "SELECT sequence FROM versions WHERE bucket = ? AND key = ? ORDER BY sequence DESC",
+        (bucket, key),
+    )
+    return [row[0] for row in rows]
+
+
 def has_versions(connection: sqlite3.Connection, bucket: int) -> bool:
     """Whether a bucket holds anything, hidden or not."""
     row = connection.execute("SELECT 1 FROM versions WHERE bucket = ?", (bucket,)).fetchone()

@@ -26,6 +26,7 @@ class ErrorCode(Enum):
     BadDigest = 400, "The digest you specified did not match what we received."
     BadRequest = 400, "The request could not be understood."
     BucketAlreadyExists = 409, "The requested bucket name is not available."
+    BucketNotEmpty = 409, "The bucket you tried to delete is not empty."
     EntityTooLarge = 400, "Your proposed upload exceeds the maximum allowed size."
     EntityTooSmall = 400, "Your proposed upload is smaller than the minimum allowed size."
     IncompleteBody = 400, "You did not provide the number of bytes specified by the request."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway.buckets import Buckets
 from gateway.copies import Copies
+from gateway.deletes import Deletes
 from gateway.ingest import Ingest
 from gateway.objects import Objects
 from gateway.uploads import Uploads
@@ -35,6 +36,7 @@ class Services:
 
     buckets: Buckets
     objects: Objects
+    deletes: Deletes
     uploads: Uploads
     copies: Copies
     ingest: Ingest

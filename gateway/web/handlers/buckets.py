@@ -6,15 +6,29 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from gateway.delete_policy import DeleteMode
+from gateway.deletes import Deleted, Deletion
+from gateway.rights import Right
 from gateway.s3.bucket_listing import cut_page, parse_list_buckets
+from gateway.s3.checksums import expected_checksum
+from gateway.s3.conditions import read_delete_conditions
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
 from gateway.s3.listing import Page, parse_list_objects, parse_list_objects_v2
 from gateway.s3.upload_listing import UploadEntry, parse_list_uploads
+from gateway.s3.version_ids import version_id
 from gateway.s3.version_listing import parse_list_versions
-from gateway.s3.xml_reader import read_create_bucket, read_versioning_configuration
+from gateway.s3.xml_reader import (
+    DeleteItem,
+    read_create_bucket,
+    read_delete,
+    read_versioning_configuration,
+)
 from gateway.s3.xml_writer import (
     BucketEntry,
+    DeletedItem,
+    FailedItem,
     Owner,
+    write_delete_result,
     write_list_buckets,
     write_list_multipart_uploads,
     write_list_objects,
@@ -23,10 +37,14 @@ from gateway.s3.xml_writer import (
     write_location_constraint,
     write_versioning_configuration,
 )
+from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
+
+VERSIONING = "versioning"
+ENABLED = "Enabled"
 
 
 def owner_of(request: S3Request) -> Owner:
@@ -83,30 +101,84 @@ async def get_bucket_location(services: Services, request: S3Request) -> web.Str
 
 
 async def get_bucket_versioning(services: Services, request: S3Request) -> web.StreamResponse:
-    """Enabled: every version is kept and can be addressed."""
-    await services.buckets.get(request.account, request.bucket)
-    return xml_response(write_versioning_configuration(enabled=True))
+    """Enabled: every version is kept and can be addressed.
+
+    In a bucket that hides what is deleted only when a client has asked for it: one that sees
+    Enabled deletes version by version (rclone purge), which is refused; others delete by key.
+    """
+    policy = await services.deletes.policy(request.account, request.bucket)
+    enabled = policy.mode is not DeleteMode.HIDE
+    if not enabled:
+        status = await services.buckets.setting(request.account, request.bucket, VERSIONING)
+        enabled = status == ENABLED
+    return xml_response(write_versioning_configuration(enabled=enabled))
 
 
 async def put_bucket_versioning(services: Services, request: S3Request) -> web.StreamResponse:
     """Enabling what is always on is a success; suspending it would promise to forget."""
     await services.buckets.get(request.account, request.bucket)
-    if read_versioning_configuration(await services.document(request)) != "Enabled":
+    if read_versioning_configuration(await services.document(request)) != ENABLED:
         raise S3Error(
             ErrorCode.InvalidBucketState,
             "Versioning cannot be suspended: storage is permanent, and every version is kept.",
         )
+    await services.buckets.configure(request.account, request.bucket, VERSIONING, ENABLED)
     return empty_response(200)
 
 
 async def delete_bucket(services: Services, request: S3Request) -> web.StreamResponse:
-    """Refused: nothing is ever removed."""
-    raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+    """Refused: where nothing is deleted, and where versions are left, which are always kept."""
+    policy = await services.deletes.policy(request.account, request.bucket)
+    if policy.mode is DeleteMode.DENY:
+        raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+    raise S3Error(ErrorCode.BucketNotEmpty, BucketName=request.bucket)
 
 
 async def delete_objects(services: Services, request: S3Request) -> web.StreamResponse:
-    """Refused as a whole, so that no client can take a 200 for a deletion."""
-    raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+    """Delete up to 1000 keys; what became of each, in the order of the request.
+
+    Where no key could be deleted the request is refused as a whole, so that no client takes a
+    200 for a deletion.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+    """
+    policy = await services.deletes.policy(request.account, request.bucket)
+    if policy.denies_all:
+        raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+    if "content-md5" not in request.headers and expected_checksum(request.headers) is None:
+        message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*"
+        raise S3Error(ErrorCode.InvalidRequest, message)
+    wanted = read_delete(await services.document(request))
+    results: list[Deleted | S3Error | Deletion] = [
+        _deletion(request, item) for item in wanted.items
+    ]
+    deletions = [result for result in results if isinstance(result, Deletion)]
+    done = iter(await services.deletes.delete_all(deletions))
+    entries = (
+        _delete_entry(item, next(done) if isinstance(result, Deletion) else result)
+        for item, result in zip(wanted.items, results, strict=True)
+    )
+    return xml_response(write_delete_result(entries, quiet=wanted.quiet))
+
+
+def _deletion(request: S3Request, item: DeleteItem) -> Deletion | S3Error:
+    try:
+        authorize_key(request, Right.WRITE, request.bucket, item.key)
+        conditions = read_delete_conditions(item.etag, item.last_modified, item.size)
+    except S3Error as error:
+        return error
+    return Deletion(request.account, request.bucket, item.key, item.version_id, conditions)
+
+
+def _delete_entry(
+    item: DeleteItem, outcome: Deleted | S3Error | Deletion
+) -> DeletedItem | FailedItem:
+    if isinstance(outcome, S3Error):
+        return FailedItem(item.key, outcome.code.name, outcome.message, item.version_id)
+    assert isinstance(outcome, Deleted)
+    if outcome.marker is None:
+        return DeletedItem(item.key, item.version_id)
+    return DeletedItem(item.key, item.version_id, True, version_id(outcome.marker))
 
 
 async def list_objects(services: Services, request: S3Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Operations on objects: put, get, head, and the refusal to delete."""
+"""Operations on objects: put, get, head and delete."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from dsn.cid import cid_text
 from dsn.node import Compression, Encryption, UploadOptions
 from gateway.catalog.queries import VersionRow
 from gateway.catalog.records import ObjectRecord
+from gateway.deletes import Deletion
 from gateway.objects import NewObject, etag_text
-from gateway.s3.conditions import NO_CONDITIONS, allows_range, check_read, parse_conditions
-from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
+from gateway.s3.conditions import (
+    NO_CONDITIONS,
+    allows_range,
+    check_read,
+    parse_conditions,
+    parse_delete_conditions,
+)
+from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
 from gateway.s3.metadata import (
     ObjectMetadata,
@@ -83,8 +90,21 @@ async def head_object(services: Services, request: S3Request) -> web.StreamRespo
 
 
 async def delete_object(services: Services, request: S3Request) -> web.StreamResponse:
-    """Refused: nothing is ever removed."""
-    raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+    """Hide or remove a key or a version, where the bucket's delete policy allows it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
+    """
+    version = request.query.get("versionId") or None
+    conditions = parse_delete_conditions(request.headers)
+    done = await services.deletes.delete(
+        Deletion(request.account, request.bucket, request.key, version, conditions)
+    )
+    headers = {}
+    if done.marker is not None:
+        headers = {"x-amz-delete-marker": "true", VERSION_HEADER: version_id(done.marker)}
+    elif version is not None:
+        headers = {VERSION_HEADER: version}
+    return empty_response(204, headers)
 
 
 def new_object(request: S3Request) -> NewObject:

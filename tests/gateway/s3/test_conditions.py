@@ -5,9 +5,12 @@ import pytest
 from gateway.s3.conditions import (
     Conditions,
     allows_range,
+    check_delete,
     check_read,
     check_write,
     parse_conditions,
+    parse_delete_conditions,
+    read_delete_conditions,
 )
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.timestamps import http_date
@@ -111,3 +114,57 @@ def test_range_counts_only_for_the_state_it_was_meant_for(if_range: str, expecte
 
 def test_range_counts_without_if_range() -> None:
     assert allows_range(conditions(), "e", MODIFIED)
+
+
+NOON = 1_772_366_400
+
+
+@pytest.mark.parametrize(
+    ("etag", "modified", "size", "failed"),
+    [
+        (None, None, None, None),
+        ('"e"', "Sun, 01 Mar 2026 12:00:00 GMT", "7", None),
+        ("e", "2026-03-01T12:00:00Z", None, None),
+        ("*", "2026-03-01T13:00:00+01:00", None, None),
+        ('"x", "e"', None, None, None),
+        ('"x"', None, "7", "If-Match"),
+        ('W/"e"', None, None, "If-Match"),
+        (None, "2026-03-01T12:00:01", None, "x-amz-if-match-last-modified-time"),
+        ("e", None, "0", "x-amz-if-match-size"),
+    ],
+)
+def test_deletion_only_of_what_is_expected(
+    etag: str | None, modified: str | None, size: str | None, failed: str | None
+) -> None:
+    conditions = read_delete_conditions(etag, modified, size)
+    if failed is None:
+        check_delete(conditions, "e", NOON, 7)
+        return
+    with pytest.raises(S3Error) as caught:
+        check_delete(conditions, "e", NOON, 7)
+    assert caught.value.code is ErrorCode.PreconditionFailed
+    assert caught.value.fields == {"Condition": failed}
+
+
+def test_delete_marker_has_no_etag() -> None:
+    check_delete(read_delete_conditions("*", None, "0"), None, NOON, 0)
+    with pytest.raises(S3Error):
+        check_delete(read_delete_conditions("e", None, None), None, NOON, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("x-amz-if-match-size", "-1", ErrorCode.InvalidArgument),
+        ("x-amz-if-match-size", "1" * 20, ErrorCode.InvalidArgument),
+        ("x-amz-if-match-last-modified-time", "noon", ErrorCode.InvalidArgument),
+        ("if-none-match", "*", ErrorCode.NotImplemented),
+        ("if-unmodified-since", "Sun, 01 Mar 2026 12:00:00 GMT", ErrorCode.NotImplemented),
+    ],
+)
+def test_condition_that_cannot_be_held_to_refuses_the_deletion(
+    name: str, value: str, code: ErrorCode
+) -> None:
+    with pytest.raises(S3Error) as caught:
+        parse_delete_conditions({name: value})
+    assert caught.value.code is code

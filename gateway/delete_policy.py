@@ -46,6 +46,11 @@ class DeletePolicy:
     hide: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
 
+    @property
+    def denies_all(self) -> bool:
+        """Whether there is no key that could be deleted."""
+        return self.mode is DeleteMode.DENY and not self.scratch and not self.hide
+
     def mode_of(self, key: bytes) -> DeleteMode:
         """What a DELETE does to this key."""
         for mode in (DeleteMode.SCRATCH, DeleteMode.HIDE, DeleteMode.DENY):
