@@ -65,7 +65,7 @@ def parse_address(path: str, base_paths: Iterable[str]) -> Address | None:
         raise S3Error(ErrorCode.InvalidBucketName, BucketName="")
     if not raw_key:
         return Address(bucket, None, base_path, bucket_slash=bool(slash))
-    return Address(bucket, _check_length(_decode(raw_key)), base_path)
+    return Address(bucket, check_key(_decode(raw_key)), base_path)
 
 
 def flat_address(address: Address) -> Address:
@@ -76,7 +76,14 @@ def flat_address(address: Address) -> Address:
     if address.bucket is None or address.key is not None:
         raise ValueError("only the address of a bucket can be read as a flat key")
     key = address.bucket.encode() + b"/" * address.bucket_slash
-    return Address(DEFAULT_BUCKET, _check_length(key), address.base_path)
+    return Address(DEFAULT_BUCKET, check_key(key), address.base_path)
+
+
+def check_key(key: bytes) -> bytes:
+    """The key, if it is not too long; S3Error KeyTooLongError."""
+    if len(key) > KEY_BYTES_MAX:
+        raise S3Error(ErrorCode.KeyTooLongError, Size=len(key), MaxSizeAllowed=KEY_BYTES_MAX)
+    return key
 
 
 def check_bucket_name(name: str) -> None:
@@ -110,9 +117,3 @@ def _decode(segment: str) -> bytes:
     if b"\0" in decoded:
         raise S3Error(ErrorCode.InvalidURI)
     return decoded
-
-
-def _check_length(key: bytes) -> bytes:
-    if len(key) > KEY_BYTES_MAX:
-        raise S3Error(ErrorCode.KeyTooLongError, Size=len(key), MaxSizeAllowed=KEY_BYTES_MAX)
-    return key

@@ -365,7 +365,8 @@ def _parse_query(request: RequestHead, parameters: Mapping[str, str]) -> Credent
     return Credentials(signer, parameters["X-Amz-Signature"], time, payload_hash, int(expires))
 
 
-def _signer(credential: str, signed_headers: str, code: ErrorCode) -> Signer:
+def parse_scope(credential: str, code: ErrorCode) -> tuple[str, str, str, str]:
+    """Access key, date, region and service of a credential; S3Error of this code if malformed."""
     fields = credential.rsplit("/", 4)
     if len(fields) != 5 or not fields[0] or fields[3:] != ["s3", "aws4_request"]:
         raise S3Error(
@@ -373,12 +374,17 @@ def _signer(credential: str, signed_headers: str, code: ErrorCode) -> Signer:
             "The credential is malformed; expecting "
             '"<access key>/YYYYMMDD/<region>/s3/aws4_request".',
         )
+    access_key, date, region, service, _ = fields
+    return access_key, date, region, service
+
+
+def _signer(credential: str, signed_headers: str, code: ErrorCode) -> Signer:
+    access_key, date, region, service = parse_scope(credential, code)
     names = tuple(signed_headers.split(";"))
     signed_set = frozenset(names)
     # A name twice is never signed by a client, and would let a small header be hashed many times.
     if len(signed_set) != len(names):
         raise S3Error(code, "SignedHeaders must name each header once.")
-    access_key, date, region, service, _ = fields
     scope = f"{date}/{region}/{service}/aws4_request"
     return Signer(access_key, date, region, service, scope, names, signed_set)
 

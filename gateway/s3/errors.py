@@ -48,12 +48,20 @@ class ErrorCode(Enum):
         400,
         "The list of parts was not in ascending order. Parts must be ordered by part number.",
     )
+    InvalidPolicyDocument = (
+        400,
+        "The content of the form does not meet the conditions specified in the policy document.",
+    )
     InvalidRange = 416, "The requested range is not satisfiable."
     InvalidRequest = 400, "Invalid Request"
     InvalidStorageClass = 400, "The storage class you specified is not valid."
     InvalidToken = 400, "The provided token is malformed or otherwise not valid."
     InvalidURI = 400, "The specified URI could not be parsed."
     KeyTooLongError = 400, "Your key is too long."
+    MalformedPOSTRequest = (
+        400,
+        "The body of your POST request is not well-formed multipart/form-data.",
+    )
     MalformedTrailerError = 400, "The request contained trailing data that was not well-formed."
     MalformedXML = (
         400,
@@ -61,6 +69,10 @@ class ErrorCode(Enum):
         "schema.",
     )
     MaxMessageLengthExceeded = 400, "Your request was too large."
+    MaxPostPreDataLengthExceeded = (
+        400,
+        "Your POST request fields preceding the upload file were too large.",
+    )
     MetadataTooLarge = 400, "Your metadata headers exceed the maximum allowed metadata size."
     MethodNotAllowed = 405, "The specified method is not allowed against this resource."
     MissingContentLength = 411, "You must provide the Content-Length HTTP header."

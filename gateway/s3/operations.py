@@ -34,6 +34,7 @@ class Operation(Enum):
     ListMultipartUploads = "ListMultipartUploads"
     DeleteObjects = "DeleteObjects"
     PutObject = "PutObject"
+    PostObject = "PostObject"
     CopyObject = "CopyObject"
     GetObject = "GetObject"
     HeadObject = "HeadObject"
@@ -190,8 +191,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
     ),
     ("POST", Scope.BUCKET): (
         _route("delete", Operation.DeleteObjects),
-        # PostObject, the upload by an HTML form.
-        _route("", ErrorCode.NotImplemented),
+        _route("", Operation.PostObject),
     ),
     ("DELETE", Scope.BUCKET): (
         _route("x-id=DeleteObject", Operation.DeleteObject),
@@ -248,7 +248,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
     ("POST", Scope.NAME): (
         *_POST_UPLOAD,
         _route("delete", Operation.DeleteObjects),
-        _route("", ErrorCode.NotImplemented),
+        _route("", Operation.PostObject),
     ),
     ("DELETE", Scope.NAME): (
         _route("uploadId", Operation.AbortMultipartUpload),

@@ -241,6 +241,20 @@ def write_copy_part(copy: CopyResult) -> bytes:
     return _copy_result("CopyPartResult", copy)
 
 
+def write_post_response(location: str, bucket: str, key: bytes, etag: str) -> bytes:
+    """PostResponse, the answer to a form that asks for 201; `etag` unquoted.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
+    """
+    parts = (
+        _element("Location", location),
+        _element("Bucket", bucket),
+        _element("Key", key.decode()),
+        _element("ETag", quote_etag(etag)),
+    )
+    return f"{_DECLARATION}<PostResponse>{''.join(parts)}</PostResponse>".encode()
+
+
 def write_list_parts(
     bucket: str,
     key: bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from gateway.s3.credentials import (
     ALGORITHM,
     STREAMING_SIGNED,
     STREAMING_SIGNED_TRAILER,
+    UNSIGNED_PAYLOAD,
     Claim,
     RequestHead,
     Scheme,
@@ -19,6 +20,7 @@ from gateway.s3.credentials import (
     parse_v2,
 )
 from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.post_policy import find_signer
 from gateway.s3.query import parse_query
 from gateway.s3.sigv2 import verify_v2
 from gateway.s3.sigv4 import ChunkSigner, verify
@@ -69,12 +71,27 @@ class Authenticator:
                 return self._verify_v2(claim, head, secret, base_path)
             return self._verify_v4(head, secret, base_path)
 
-        key, (payload_hash, chunk_signer) = self.prove(
+        key, (payload_hash, chunk_signer) = self._prove(
             claim.access_key, verify_with, (claim.payload_hash, None)
         )
         return Identity(key.account, payload_hash, chunk_signer, key.limits)
 
-    def prove(
+    def authenticate_form(self, fields: Mapping[str, str]) -> Identity:
+        """Who signed the policy of a form; raises as `authenticate` does."""
+        signer = find_signer(fields)
+        if signer is None:
+            raise S3Error(ErrorCode.AccessDenied)
+
+        def verify_with(secret: str) -> Proof:
+            signer.verify(secret)
+            return UNSIGNED_PAYLOAD, None
+
+        key, (payload_hash, _) = self._prove(
+            signer.access_key, verify_with, (UNSIGNED_PAYLOAD, None)
+        )
+        return Identity(key.account, payload_hash, limits=key.limits)
+
+    def _prove(
         self, access_key: str, verify_with: Callable[[str], Proof], identified: Proof
     ) -> tuple[Key, Proof]:
         """The key of this name, and what `verify_with` its secret gave.

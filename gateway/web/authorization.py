@@ -46,6 +46,7 @@ NEEDS: dict[Operation, Need] = {
     # The handler asks for each key: `authorize_key`.
     Operation.DeleteObjects: Need.VISIBLE,
     Operation.PutObject: Need.CREATE,
+    Operation.PostObject: Need.CREATE,
     Operation.CopyObject: Need.CREATE,
     Operation.GetObject: Need.READ,
     Operation.HeadObject: Need.READ,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from aiohttp import StreamReader, web
 from aiohttp.client_exceptions import ClientError
@@ -43,12 +44,24 @@ DIRECT_BYTES_MIN = 128 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+class BodyDecoder(Protocol):
+    """Takes what wraps the bytes of an object off a body, see `AwsChunkedDecoder`."""
+
+    def feed(self, data: bytes, /) -> list[memoryview]:
+        """The bytes of the object in the next piece of the body."""
+        ...
+
+    def finish(self) -> dict[str, str]:
+        """The trailers, once the body is at its end."""
+        ...
+
+
 class RequestBody:
     """The decoded bytes of one body, an ingest `Body`.
 
     `length` is what the client announced, None for a chunked body without
     x-amz-decoded-content-length. Reading raises S3Error: IncompleteBody, RequestTimeout,
-    SignatureDoesNotMatch, EntityTooLarge.
+    SignatureDoesNotMatch, EntityTooLarge, EntityTooSmall.
     """
 
     def __init__(
@@ -58,7 +71,7 @@ class RequestBody:
         length: int | None,
         bytes_max: int,
         idle_seconds_max: float,
-        decoder: AwsChunkedDecoder | None,
+        decoder: BodyDecoder | None,
     ) -> None:
         if length is not None and length > bytes_max:
             raise S3Error(ErrorCode.EntityTooLarge, ProposedSize=length, MaxSizeAllowed=bytes_max)
@@ -66,6 +79,7 @@ class RequestBody:
         self.trailers: Mapping[str, str] = {}
         self._request = request
         self._stream: StreamReader = request.content
+        self._bytes_min = 0
         self._bytes_max = bytes_max
         self._idle_seconds_max = idle_seconds_max
         self._decoder = decoder
@@ -79,6 +93,21 @@ class RequestBody:
     def untouched(self) -> bool:
         """Whether the client still waits for leave to send the body."""
         return self._expects_continue
+
+    def limit(self, bytes_min: int, bytes_max: int | None) -> None:
+        """Refuse a body with fewer bytes or more, besides what is refused anyway.
+
+        Raises S3Error(EntityTooLarge) where there are more already.
+        """
+        self._bytes_min = bytes_min
+        if bytes_max is not None:
+            self._bytes_max = min(self._bytes_max, bytes_max)
+        self._check_size()
+
+    async def receive_until(self, reached: Callable[[], bool]) -> None:
+        """Receive until the decoder has come so far, or to the end of the body."""
+        while not self._ended and not reached():
+            await self._receive()
 
     async def fill(self, views: Sequence[memoryview]) -> int:
         """Fill the views one after the other; how many bytes, fewer than fit only at the end."""
@@ -172,8 +201,15 @@ class RequestBody:
         else:
             self._received += len(data)
             self._pieces.append(memoryview(data))
+        self._check_size()
+
+    def _check_size(self) -> None:
         if self._received > self._bytes_max:
-            raise S3Error(ErrorCode.EntityTooLarge, MaxSizeAllowed=self._bytes_max)
+            raise S3Error(
+                ErrorCode.EntityTooLarge,
+                ProposedSize=self._received,
+                MaxSizeAllowed=self._bytes_max,
+            )
 
     def _end(self) -> None:
         self._ended = True
@@ -181,19 +217,35 @@ class RequestBody:
             self.trailers = self._decoder.finish()
         if self.length is not None and self._received != self.length:
             raise S3Error(ErrorCode.IncompleteBody)
+        if self._received < self._bytes_min:
+            raise S3Error(
+                ErrorCode.EntityTooSmall,
+                ProposedSize=self._received,
+                MinSizeAllowed=self._bytes_min,
+            )
 
 
 class VerifiedBody:
     """A body together with every digest that its request announced for it."""
 
-    def __init__(self, request: S3Request, *, bytes_max: int, idle_seconds_max: float) -> None:
-        """Raises S3Error for headers that announce nonsense, before a byte is read."""
+    def __init__(
+        self,
+        request: S3Request,
+        *,
+        bytes_max: int,
+        idle_seconds_max: float,
+        body: RequestBody | None = None,
+    ) -> None:
+        """Raises S3Error for headers that announce nonsense, before a byte is read.
+
+        `body` is one of which a part has been read already, the file of a form.
+        """
         headers = request.headers
         payload_hash = request.identity.payload_hash
         self._md5 = expected_md5(headers)
         self._checksum: ExpectedChecksum | None = expected_checksum(headers)
         self._payload_hash = payload_hash
-        self.body = RequestBody(
+        self.body = body or RequestBody(
             request.http,
             length=_announced_length(headers, payload_hash),
             bytes_max=bytes_max,

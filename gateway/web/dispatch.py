@@ -10,6 +10,7 @@ import errno
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import structlog
 from aiohttp import web
@@ -23,7 +24,7 @@ from gateway.s3.query import parse_query
 from gateway.web.authentication import Authenticator
 from gateway.web.authorization import authorize
 from gateway.web.bodies import is_empty
-from gateway.web.handlers import buckets, copies, objects, uploads
+from gateway.web.handlers import buckets, copies, forms, objects, uploads
 from gateway.web.requests import S3Request, effective_headers, read_head, split_target
 from gateway.web.responses import (
     add_common_headers,
@@ -53,6 +54,7 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.DeleteObjects: buckets.delete_objects,
     Operation.PutObject: objects.put_object,
     Operation.CopyObject: copies.copy_object,
+    Operation.PostObject: forms.refuse_other_type,
     Operation.GetObject: objects.get_object,
     Operation.HeadObject: objects.head_object,
     Operation.DeleteObject: objects.delete_object,
@@ -142,6 +144,10 @@ class Dispatcher:
         head = read_head(request)
         query = parse_query(raw_query)
         s3 = S3Request(request, request_id, head, query, effective_headers(head, query), address)
+        if request.method == "POST" and forms.is_form(s3):
+            operation = resolve_operation("POST", address, query, HeaderFacts.of(s3.headers))
+            if operation is Operation.PostObject:
+                return await self._post_form(s3, outcome)
         s3.identity = self._authenticator.authenticate(head, address.base_path)
         outcome.account = s3.identity.account
         operation = resolve_operation(request.method, address, query, HeaderFacts.of(s3.headers))
@@ -153,6 +159,18 @@ class Dispatcher:
         if s3.identity.limits is not None:
             authorize(s3.identity.limits, operation, s3)
         return await HANDLERS[operation](self._services, s3)
+
+    async def _post_form(self, form_as_sent: S3Request, outcome: _Outcome) -> web.StreamResponse:
+        """A form says who signed it, and what it is for, at the start of its body."""
+        outcome.operation = Operation.PostObject.name
+        form = await forms.read_form(self._services, form_as_sent)
+        identity = self._authenticator.authenticate_form(form.fields)
+        outcome.account = identity.account
+        now = datetime.fromtimestamp(self._services.now_seconds(), UTC)
+        posted = forms.read_posted(form_as_sent, form, identity, now)
+        if identity.limits is not None:
+            authorize(identity.limits, Operation.PostObject, posted.request)
+        return await forms.post_object(self._services, posted)
 
     async def _settle(self, operation: Operation, request: S3Request) -> Operation:
         """Decide what a path of one segment means where the request alone does not tell."""

@@ -30,6 +30,7 @@ from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
 from gateway.s3.version_ids import version_id
+from gateway.web.bodies import VerifiedBody
 from gateway.web.direct_sending import DirectResponse
 from gateway.web.downloads import DAMAGE
 from gateway.web.requests import S3Request
@@ -44,15 +45,20 @@ VERSION_HEADER = "x-amz-version-id"
 
 async def put_object(services: Services, request: S3Request) -> web.StreamResponse:
     """Store the body under a key."""
-    payload = services.payload(request)
+    return empty_response(
+        200, stored_headers(await store(services, request, services.payload(request)))
+    )
+
+
+async def store(services: Services, request: S3Request, payload: VerifiedBody) -> ObjectRecord:
+    """Store a body as the object that the request describes; its record."""
     new = new_object(request)
 
     def check() -> tuple[str, str, str] | None:
         checksum = payload.check()
         return (checksum[0], "FULL_OBJECT", checksum[1]) if checksum else None
 
-    record = await services.objects.put(new, payload.body, payload.digests, check)
-    return empty_response(200, stored_headers(record))
+    return await services.objects.put(new, payload.body, payload.digests, check)
 
 
 async def get_object(services: Services, request: S3Request) -> web.StreamResponse:

@@ -54,6 +54,8 @@ def refusal(method: str, target: str, **headers: str) -> S3Error:
         ("PUT", "/b/", "CreateBucket"),
         ("DELETE", "/b/", "DeleteBucket"),
         ("POST", "/b/?delete", "DeleteObjects"),
+        ("POST", "/b/", "PostObject"),
+        ("POST", "/b", "PostObject"),
         ("POST", "/b/?delete=", "DeleteObjects"),
         # an object
         ("GET", "/b/k", "GetObject"),
@@ -181,8 +183,6 @@ def test_subresource_is_not_implemented(method: str, path: str, name: str) -> No
         ("get", "/b/k", "MethodNotAllowed"),
         ("POST", "/b/k", "MethodNotAllowed"),
         ("POST", "/b/k?x-id=x", "MethodNotAllowed"),
-        ("POST", "/b/", "NotImplemented"),
-        ("POST", "/b", "NotImplemented"),
         ("PUT", "/b/k?partNumber=1", "InvalidArgument"),
         ("PUT", "/b/k?uploadId=u", "MethodNotAllowed"),
         ("PUT", "/name?uploadId=u", "MethodNotAllowed"),
