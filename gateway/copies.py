@@ -31,14 +31,13 @@ from gateway.s3.checksums import ChecksumAlgorithm, ChecksumType, encode_digest
 from gateway.s3.conditions import check_copy_source
 from gateway.s3.copy_source import CopySource, CopyWish
 from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.notes import TAGGING
 from gateway.s3.ranges import ByteSpan
 from gateway.s3.timestamps import MICROSECONDS
 from gateway.s3.version_ids import parse_version_id
 from gateway.stored_body import stored_body
 from gateway.uploads import Uploads
 
-# The name of the note that holds the tags of a version.
-TAGGING = "tagging"
 _TRIES = 5
 
 

@@ -34,6 +34,10 @@ class ErrorCode(Enum):
     InternalError = 500, "We encountered an internal error. Please try again."
     InvalidAccessKeyId = 403, "The access key ID you provided does not exist in our records."
     InvalidArgument = 400, "Invalid Argument"
+    InvalidBucketAclWithObjectOwnership = (
+        400,
+        "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+    )
     InvalidBucketName = 400, "The specified bucket is not valid."
     InvalidBucketState = 409, "The request is not valid with the current state of the bucket."
     InvalidChunkSizeError = 400, "Only the last chunk is allowed to have a size less than 8192."
@@ -53,8 +57,17 @@ class ErrorCode(Enum):
         "The content of the form does not meet the conditions specified in the policy document.",
     )
     InvalidRange = 416, "The requested range is not satisfiable."
+    InvalidRedirectLocation = (
+        400,
+        "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+    )
     InvalidRequest = 400, "Invalid Request"
+    InvalidRetentionPeriod = (
+        400,
+        "The retention period must be a positive integer of at most 36500 days or 100 years.",
+    )
     InvalidStorageClass = 400, "The storage class you specified is not valid."
+    InvalidTag = 400, "The tag provided was not a valid tag."
     InvalidToken = 400, "The provided token is malformed or otherwise not valid."
     InvalidURI = 400, "The specified URI could not be parsed."
     KeyTooLongError = 400, "Your key is too long."
@@ -78,15 +91,29 @@ class ErrorCode(Enum):
     MissingContentLength = 411, "You must provide the Content-Length HTTP header."
     MissingSecurityHeader = 400, "Your request is missing a required header."
     NoSuchBucket = 404, "The specified bucket does not exist."
+    NoSuchBucketPolicy = 404, "The bucket policy does not exist"
+    NoSuchCORSConfiguration = 404, "The CORS configuration does not exist"
+    NoSuchConfiguration = 404, "The specified configuration does not exist."
     NoSuchKey = 404, "The specified key does not exist."
+    NoSuchLifecycleConfiguration = 404, "The lifecycle configuration does not exist"
+    NoSuchPublicAccessBlockConfiguration = (
+        404,
+        "The public access block configuration was not found",
+    )
+    NoSuchTagSet = 404, "The TagSet does not exist"
     NoSuchUpload = (
         404,
         "The specified upload does not exist. The upload ID may be invalid, or the upload may "
         "have been aborted or completed.",
     )
     NoSuchVersion = 404, "The specified version does not exist."
+    NoSuchWebsiteConfiguration = (
+        404,
+        "The specified bucket does not have a website configuration",
+    )
     NotImplemented = 501, "This S3 operation is not supported by Auto Drive."
     PreconditionFailed = 412, "At least one of the pre-conditions you specified did not hold."
+    ReplicationConfigurationNotFoundError = 404, "The replication configuration was not found"
     RequestHeaderSectionTooLarge = 400, "Your request header section exceeds the maximum size."
     RequestTimeout = (
         400,
@@ -96,6 +123,10 @@ class ErrorCode(Enum):
     RequestTimeTooSkewed = (
         403,
         "The difference between the request time and the server's time is too large.",
+    )
+    ServerSideEncryptionConfigurationNotFoundError = (
+        404,
+        "The server side encryption configuration was not found",
     )
     ServiceUnavailable = 503, "Service is unable to handle request."
     SignatureDoesNotMatch = (

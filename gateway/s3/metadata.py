@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from gateway.s3.acl import check_acl_headers
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.unsupported_headers import refuse_unsupported_headers
 
@@ -32,6 +33,7 @@ class ObjectMetadata:
     content_encoding: str | None = None
     content_language: str | None = None
     expires: str | None = None
+    website_redirect: str | None = None
 
     def response_headers(self) -> dict[str, str]:
         """The headers that give the metadata back; control bytes, if any came in, are spaces."""
@@ -73,7 +75,7 @@ def parse_metadata(headers: Iterable[tuple[str, str]]) -> ObjectMetadata:
     with a comma. `x-amz-meta-cid` is the server's own and dropped.
 
     Raises S3Error: MetadataTooLarge for more than 2048 bytes of user names and values;
-    NotImplemented for a header that asks for encryption, tags, locks or a redirect;
+    NotImplemented for a header that asks for encryption; InvalidRedirectLocation;
     InvalidStorageClass; AccessControlListNotSupported for grants, or a canned ACL that would
     open the object to others; InvalidArgument for an unknown ACL, a nameless or control bytes.
     """
@@ -85,7 +87,7 @@ def parse_metadata(headers: Iterable[tuple[str, str]]) -> ObjectMetadata:
         value = _readable(raw_value.strip(" \t"))
         found[name] = f"{found[name]},{value}" if name in found else value
     refuse_unsupported_headers(found)
-    _check_acl(found)
+    check_acl_headers(found)
     _check_storage_class(found)
     user = tuple(
         (name.removeprefix(USER_PREFIX), _check_value(name, value))
@@ -103,6 +105,8 @@ def parse_metadata(headers: Iterable[tuple[str, str]]) -> ObjectMetadata:
         stored = _without_aws_chunked(system.pop("content_encoding"))
         if stored:
             system["content_encoding"] = stored
+    if "website_redirect" in system:
+        _check_redirect(system["website_redirect"])
     return ObjectMetadata(user, **system)
 
 
@@ -144,23 +148,16 @@ _SYSTEM_HEADERS = {
     "Content-Encoding": "content_encoding",
     "Content-Language": "content_language",
     "Expires": "expires",
+    "x-amz-website-redirect-location": "website_redirect",
 }
 _SYSTEM_NAMES = {name.lower(): (name, attribute) for name, attribute in _SYSTEM_HEADERS.items()}
-_OVERRIDES = {f"response-{name.lower()}": name for name in _SYSTEM_HEADERS}
+_OVERRIDES = {
+    f"response-{name.lower()}": name for name in _SYSTEM_HEADERS if not name.startswith("x-amz-")
+}
+REDIRECT_BYTES_MAX = 2048
 _OWN_NAME = USER_PREFIX + "cid"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
-# Objects are private to the account, so the private forms say what is so anyway.
-_ACLS_KEPT = frozenset({"", "private", "bucket-owner-full-control", "bucket-owner-read"})
-_ACLS_OPEN = frozenset(
-    {
-        "public-read",
-        "public-read-write",
-        "authenticated-read",
-        "aws-exec-read",
-        "log-delivery-write",
-    }
-)
 # All are stored alike: a class of AWS is a price, and permanent storage has only one.
 _STORAGE_CLASSES = frozenset(
     {
@@ -197,12 +194,15 @@ def _check_user(user: Iterable[tuple[str, str]]) -> None:
         raise S3Error(ErrorCode.MetadataTooLarge, Size=size, MaxSizeAllowed=USER_BYTES_MAX)
 
 
-def _check_acl(headers: Mapping[str, str]) -> None:
-    acl = headers.get("x-amz-acl", "")
-    if acl in _ACLS_OPEN or any(name.startswith("x-amz-grant-") for name in headers):
-        raise S3Error(ErrorCode.AccessControlListNotSupported)
-    if acl not in _ACLS_KEPT:
-        _refuse_argument("x-amz-acl", acl)
+def _check_redirect(location: str) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-to-page-redirect.html"""
+    if not location.startswith(("/", "http://", "https://")):
+        raise S3Error(ErrorCode.InvalidRedirectLocation)
+    if len(location.encode()) > REDIRECT_BYTES_MAX:
+        raise S3Error(
+            ErrorCode.InvalidRedirectLocation,
+            f"The length of website redirect location cannot exceed {REDIRECT_BYTES_MAX} bytes.",
+        )
 
 
 def _check_storage_class(headers: Mapping[str, str]) -> None:

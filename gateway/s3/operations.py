@@ -28,6 +28,49 @@ class Operation(Enum):
     GetBucketLocation = "GetBucketLocation"
     GetBucketVersioning = "GetBucketVersioning"
     PutBucketVersioning = "PutBucketVersioning"
+    GetBucketAcl = "GetBucketAcl"
+    PutBucketAcl = "PutBucketAcl"
+    GetBucketTagging = "GetBucketTagging"
+    PutBucketTagging = "PutBucketTagging"
+    DeleteBucketTagging = "DeleteBucketTagging"
+    GetBucketCors = "GetBucketCors"
+    PutBucketCors = "PutBucketCors"
+    DeleteBucketCors = "DeleteBucketCors"
+    GetBucketLifecycleConfiguration = "GetBucketLifecycleConfiguration"
+    PutBucketLifecycleConfiguration = "PutBucketLifecycleConfiguration"
+    DeleteBucketLifecycle = "DeleteBucketLifecycle"
+    GetObjectLockConfiguration = "GetObjectLockConfiguration"
+    PutObjectLockConfiguration = "PutObjectLockConfiguration"
+    GetPublicAccessBlock = "GetPublicAccessBlock"
+    PutPublicAccessBlock = "PutPublicAccessBlock"
+    DeletePublicAccessBlock = "DeletePublicAccessBlock"
+    GetBucketOwnershipControls = "GetBucketOwnershipControls"
+    PutBucketOwnershipControls = "PutBucketOwnershipControls"
+    GetBucketPolicy = "GetBucketPolicy"
+    GetBucketPolicyStatus = "GetBucketPolicyStatus"
+    DeleteBucketPolicy = "DeleteBucketPolicy"
+    GetBucketEncryption = "GetBucketEncryption"
+    DeleteBucketEncryption = "DeleteBucketEncryption"
+    GetBucketWebsite = "GetBucketWebsite"
+    DeleteBucketWebsite = "DeleteBucketWebsite"
+    GetBucketReplication = "GetBucketReplication"
+    DeleteBucketReplication = "DeleteBucketReplication"
+    GetBucketLogging = "GetBucketLogging"
+    PutBucketLogging = "PutBucketLogging"
+    GetBucketNotificationConfiguration = "GetBucketNotificationConfiguration"
+    PutBucketNotificationConfiguration = "PutBucketNotificationConfiguration"
+    GetBucketAccelerateConfiguration = "GetBucketAccelerateConfiguration"
+    PutBucketAccelerateConfiguration = "PutBucketAccelerateConfiguration"
+    GetBucketRequestPayment = "GetBucketRequestPayment"
+    PutBucketRequestPayment = "PutBucketRequestPayment"
+    GetBucketAnalyticsConfiguration = "GetBucketAnalyticsConfiguration"
+    ListBucketAnalyticsConfigurations = "ListBucketAnalyticsConfigurations"
+    GetBucketIntelligentTieringConfiguration = "GetBucketIntelligentTieringConfiguration"
+    ListBucketIntelligentTieringConfigurations = "ListBucketIntelligentTieringConfigurations"
+    GetBucketInventoryConfiguration = "GetBucketInventoryConfiguration"
+    ListBucketInventoryConfigurations = "ListBucketInventoryConfigurations"
+    GetBucketMetricsConfiguration = "GetBucketMetricsConfiguration"
+    ListBucketMetricsConfigurations = "ListBucketMetricsConfigurations"
     ListObjects = "ListObjects"
     ListObjectsV2 = "ListObjectsV2"
     ListObjectVersions = "ListObjectVersions"
@@ -39,6 +82,15 @@ class Operation(Enum):
     GetObject = "GetObject"
     HeadObject = "HeadObject"
     DeleteObject = "DeleteObject"
+    GetObjectAcl = "GetObjectAcl"
+    PutObjectAcl = "PutObjectAcl"
+    GetObjectTagging = "GetObjectTagging"
+    PutObjectTagging = "PutObjectTagging"
+    DeleteObjectTagging = "DeleteObjectTagging"
+    GetObjectRetention = "GetObjectRetention"
+    PutObjectRetention = "PutObjectRetention"
+    GetObjectLegalHold = "GetObjectLegalHold"
+    PutObjectLegalHold = "PutObjectLegalHold"
     CreateMultipartUpload = "CreateMultipartUpload"
     UploadPart = "UploadPart"
     UploadPartCopy = "UploadPartCopy"
@@ -57,6 +109,15 @@ OBJECT_OPERATIONS = frozenset(
         Operation.GetObject,
         Operation.HeadObject,
         Operation.DeleteObject,
+        Operation.GetObjectAcl,
+        Operation.PutObjectAcl,
+        Operation.GetObjectTagging,
+        Operation.PutObjectTagging,
+        Operation.DeleteObjectTagging,
+        Operation.GetObjectRetention,
+        Operation.PutObjectRetention,
+        Operation.GetObjectLegalHold,
+        Operation.PutObjectLegalHold,
         Operation.CreateMultipartUpload,
         Operation.UploadPart,
         Operation.UploadPartCopy,
@@ -67,7 +128,22 @@ OBJECT_OPERATIONS = frozenset(
 )
 """Operations on a key. At an address without one they mean its `flat_address`."""
 
-VERSIONED = frozenset({Operation.GetObject, Operation.HeadObject, Operation.DeleteObject})
+VERSIONED = frozenset(
+    {
+        Operation.GetObject,
+        Operation.HeadObject,
+        Operation.DeleteObject,
+        Operation.GetObjectAcl,
+        Operation.PutObjectAcl,
+        Operation.GetObjectTagging,
+        Operation.PutObjectTagging,
+        Operation.DeleteObjectTagging,
+        Operation.GetObjectRetention,
+        Operation.PutObjectRetention,
+        Operation.GetObjectLegalHold,
+        Operation.PutObjectLegalHold,
+    }
+)
 """Operations that a versionId may turn to one version of a key."""
 
 READINGS = {
@@ -128,8 +204,9 @@ def resolve_operation(
         _refuse(ErrorCode.MethodNotAllowed, method, scope, ())
     if facts.has_copy_source and method != "PUT":
         raise S3Error(ErrorCode.InvalidArgument, ArgumentName=_COPY_SOURCE)
-    needs, outcome = next(route for route in routes if _applies(route[0], query))
+    needs, outcome = routes[-1]
     if query:
+        needs, outcome = next(route for route in routes if _applies(route[0], query))
         _refuse_unknown(method, query, needs, outcome)
     if facts.unsupported is not None:
         raise S3Error(ErrorCode.NotImplemented, Header=facts.unsupported)
@@ -170,6 +247,54 @@ _READ_BUCKET = (
     _route("versions", Operation.ListObjectVersions),
     _route("uploads", Operation.ListMultipartUploads),
     _route("list-type", Operation.ListObjectsV2),
+    _route("acl", Operation.GetBucketAcl),
+    _route("tagging", Operation.GetBucketTagging),
+    _route("cors", Operation.GetBucketCors),
+    _route("lifecycle", Operation.GetBucketLifecycleConfiguration),
+    _route("object-lock", Operation.GetObjectLockConfiguration),
+    _route("publicAccessBlock", Operation.GetPublicAccessBlock),
+    _route("ownershipControls", Operation.GetBucketOwnershipControls),
+    _route("policy", Operation.GetBucketPolicy),
+    _route("policyStatus", Operation.GetBucketPolicyStatus),
+    _route("encryption", Operation.GetBucketEncryption),
+    _route("website", Operation.GetBucketWebsite),
+    _route("replication", Operation.GetBucketReplication),
+    _route("logging", Operation.GetBucketLogging),
+    _route("notification", Operation.GetBucketNotificationConfiguration),
+    _route("accelerate", Operation.GetBucketAccelerateConfiguration),
+    _route("requestPayment", Operation.GetBucketRequestPayment),
+    _route("analytics id", Operation.GetBucketAnalyticsConfiguration),
+    _route("analytics", Operation.ListBucketAnalyticsConfigurations),
+    _route("intelligent-tiering id", Operation.GetBucketIntelligentTieringConfiguration),
+    _route("intelligent-tiering", Operation.ListBucketIntelligentTieringConfigurations),
+    _route("inventory id", Operation.GetBucketInventoryConfiguration),
+    _route("inventory", Operation.ListBucketInventoryConfigurations),
+    _route("metrics id", Operation.GetBucketMetricsConfiguration),
+    _route("metrics", Operation.ListBucketMetricsConfigurations),
+)
+_CONFIGURE_BUCKET = (
+    _route("versioning", Operation.PutBucketVersioning),
+    _route("acl", Operation.PutBucketAcl),
+    _route("tagging", Operation.PutBucketTagging),
+    _route("cors", Operation.PutBucketCors),
+    _route("lifecycle", Operation.PutBucketLifecycleConfiguration),
+    _route("object-lock", Operation.PutObjectLockConfiguration),
+    _route("publicAccessBlock", Operation.PutPublicAccessBlock),
+    _route("ownershipControls", Operation.PutBucketOwnershipControls),
+    _route("logging", Operation.PutBucketLogging),
+    _route("notification", Operation.PutBucketNotificationConfiguration),
+    _route("accelerate", Operation.PutBucketAccelerateConfiguration),
+    _route("requestPayment", Operation.PutBucketRequestPayment),
+)
+_RESET_BUCKET = (
+    _route("tagging", Operation.DeleteBucketTagging),
+    _route("cors", Operation.DeleteBucketCors),
+    _route("lifecycle", Operation.DeleteBucketLifecycle),
+    _route("publicAccessBlock", Operation.DeletePublicAccessBlock),
+    _route("policy", Operation.DeleteBucketPolicy),
+    _route("encryption", Operation.DeleteBucketEncryption),
+    _route("website", Operation.DeleteBucketWebsite),
+    _route("replication", Operation.DeleteBucketReplication),
 )
 
 # The first route that applies wins. One that ends in an error code answers with that error.
@@ -185,7 +310,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
         _route("", Operation.HeadBucket),
     ),
     ("PUT", Scope.BUCKET): (
-        _route("versioning", Operation.PutBucketVersioning),
+        *_CONFIGURE_BUCKET,
         _route("x-id=PutObject", Operation.PutObject),
         _route("", Operation.CreateBucket),
     ),
@@ -194,6 +319,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
         _route("", Operation.PostObject),
     ),
     ("DELETE", Scope.BUCKET): (
+        *_RESET_BUCKET,
         _route("x-id=DeleteObject", Operation.DeleteObject),
         _route("", Operation.DeleteBucket),
     ),
@@ -202,13 +328,25 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
         _route("uploadId", Operation.ListParts),
         _route("uploads", ErrorCode.InvalidRequest),
         _route("versions", ErrorCode.InvalidRequest),
+        _route("acl", Operation.GetObjectAcl),
+        _route("tagging", Operation.GetObjectTagging),
+        _route("retention", Operation.GetObjectRetention),
+        _route("legal-hold", Operation.GetObjectLegalHold),
         _route("", Operation.GetObject),
     ),
     ("HEAD", Scope.OBJECT): (_route("", Operation.HeadObject),),
-    ("PUT", Scope.OBJECT): (*_WRITE_PART, _route("", Operation.PutObject)),
+    ("PUT", Scope.OBJECT): (
+        *_WRITE_PART,
+        _route("acl", Operation.PutObjectAcl),
+        _route("tagging", Operation.PutObjectTagging),
+        _route("retention", Operation.PutObjectRetention),
+        _route("legal-hold", Operation.PutObjectLegalHold),
+        _route("", Operation.PutObject),
+    ),
     ("POST", Scope.OBJECT): (*_POST_UPLOAD, _route("", ErrorCode.MethodNotAllowed)),
     ("DELETE", Scope.OBJECT): (
         _route("uploadId", Operation.AbortMultipartUpload),
+        _route("tagging", Operation.DeleteObjectTagging),
         _route("", Operation.DeleteObject),
     ),
     ("GET", Scope.NAME): (
@@ -240,7 +378,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
     ),
     ("PUT", Scope.NAME): (
         *_WRITE_PART,
-        _route("versioning", Operation.PutBucketVersioning),
+        *_CONFIGURE_BUCKET,
         _route("x-id=PutObject", Operation.PutObject),
         _route("x-id=CreateBucket", Operation.CreateBucket),
         _route("", Operation.CreateBucketOrPutObject),
@@ -252,6 +390,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
     ),
     ("DELETE", Scope.NAME): (
         _route("uploadId", Operation.AbortMultipartUpload),
+        *_RESET_BUCKET,
         _route("x-id=DeleteObject", Operation.DeleteObject),
         _route("versionId", Operation.DeleteObject),
         _route("", Operation.DeleteBucket),

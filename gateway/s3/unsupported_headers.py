@@ -8,11 +8,8 @@ from gateway.s3.errors import ErrorCode, S3Error
 
 # Each asks for a property of the stored object: dropping one silently would break a promise.
 _PREFIXES = (
-    "x-amz-bucket-object-lock",
-    "x-amz-object-lock-",
+    "x-amz-copy-source-server-side-encryption",
     "x-amz-server-side-encryption",
-    "x-amz-tagging",
-    "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 )
 

@@ -348,6 +348,16 @@ def write_delete_result(items: Iterable[DeletedItem | FailedItem], *, quiet: boo
     )
 
 
+def configuration(root: str, content: str) -> str:
+    """A document of settings or tags as it is kept: the root in the namespace of S3, no head."""
+    return f'<{root} xmlns="{NAMESPACE}">{content}</{root}>'
+
+
+def write_configuration(document: str) -> bytes:
+    """What `configuration` made, as the body of an answer."""
+    return DECLARATION + document.encode()
+
+
 def escape(text: str) -> str:
     """Text for the inside of an element.
 

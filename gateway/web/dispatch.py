@@ -18,13 +18,35 @@ from aiohttp import web
 from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
 from gateway.logs import write_request
 from gateway.s3.address import flat_address, order_base_paths, parse_address
+from gateway.s3.bucket_settings import (
+    ACCELERATE_DOCUMENT,
+    LOGGING_DOCUMENT,
+    NOTIFICATION_DOCUMENT,
+    OWNERSHIP_DOCUMENT,
+    REQUEST_PAYMENT_DOCUMENT,
+    empty_list,
+    read_accelerate,
+    read_logging,
+    read_notification,
+    read_ownership_controls,
+    read_public_access_block,
+    read_request_payment,
+)
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
 from gateway.s3.query import parse_query
 from gateway.web.authentication import Authenticator
 from gateway.web.authorization import authorize
 from gateway.web.bodies import is_empty
-from gateway.web.handlers import buckets, copies, forms, objects, uploads
+from gateway.web.handlers import (
+    bucket_settings,
+    buckets,
+    copies,
+    forms,
+    notes,
+    objects,
+    uploads,
+)
 from gateway.web.requests import S3Request, effective_headers, read_head, split_target
 from gateway.web.responses import (
     add_common_headers,
@@ -47,6 +69,61 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.GetBucketLocation: buckets.get_bucket_location,
     Operation.GetBucketVersioning: buckets.get_bucket_versioning,
     Operation.PutBucketVersioning: buckets.put_bucket_versioning,
+    Operation.GetBucketAcl: bucket_settings.get_bucket_acl,
+    Operation.PutBucketAcl: bucket_settings.put_bucket_acl,
+    Operation.GetBucketTagging: bucket_settings.get_bucket_tagging,
+    Operation.PutBucketTagging: bucket_settings.put_bucket_tagging,
+    Operation.DeleteBucketTagging: bucket_settings.removes(bucket_settings.TAGGING),
+    Operation.GetBucketCors: bucket_settings.get_bucket_cors,
+    Operation.PutBucketCors: bucket_settings.put_bucket_cors,
+    Operation.DeleteBucketCors: bucket_settings.removes(bucket_settings.CORS),
+    Operation.GetBucketLifecycleConfiguration: bucket_settings.get_bucket_lifecycle,
+    Operation.PutBucketLifecycleConfiguration: bucket_settings.put_bucket_lifecycle,
+    Operation.DeleteBucketLifecycle: bucket_settings.removes(bucket_settings.LIFECYCLE),
+    Operation.GetObjectLockConfiguration: bucket_settings.get_object_lock_configuration,
+    Operation.PutObjectLockConfiguration: bucket_settings.put_object_lock_configuration,
+    Operation.GetPublicAccessBlock: bucket_settings.shows(
+        bucket_settings.PUBLIC_ACCESS_BLOCK, ErrorCode.NoSuchPublicAccessBlockConfiguration
+    ),
+    Operation.PutPublicAccessBlock: bucket_settings.keeps(
+        bucket_settings.PUBLIC_ACCESS_BLOCK, read_public_access_block
+    ),
+    Operation.DeletePublicAccessBlock: bucket_settings.removes(bucket_settings.PUBLIC_ACCESS_BLOCK),
+    Operation.GetBucketOwnershipControls: bucket_settings.answers(OWNERSHIP_DOCUMENT),
+    Operation.PutBucketOwnershipControls: bucket_settings.accepts(read_ownership_controls),
+    Operation.GetBucketPolicy: bucket_settings.lacks(ErrorCode.NoSuchBucketPolicy),
+    Operation.GetBucketPolicyStatus: bucket_settings.lacks(ErrorCode.NoSuchBucketPolicy),
+    Operation.DeleteBucketPolicy: bucket_settings.removes_nothing,
+    Operation.GetBucketEncryption: bucket_settings.lacks(
+        ErrorCode.ServerSideEncryptionConfigurationNotFoundError
+    ),
+    Operation.DeleteBucketEncryption: bucket_settings.removes_nothing,
+    Operation.GetBucketWebsite: bucket_settings.lacks(ErrorCode.NoSuchWebsiteConfiguration),
+    Operation.DeleteBucketWebsite: bucket_settings.removes_nothing,
+    Operation.GetBucketReplication: bucket_settings.lacks(
+        ErrorCode.ReplicationConfigurationNotFoundError
+    ),
+    Operation.DeleteBucketReplication: bucket_settings.removes_nothing,
+    Operation.GetBucketLogging: bucket_settings.answers(LOGGING_DOCUMENT),
+    Operation.PutBucketLogging: bucket_settings.accepts(read_logging),
+    Operation.GetBucketNotificationConfiguration: bucket_settings.answers(NOTIFICATION_DOCUMENT),
+    Operation.PutBucketNotificationConfiguration: bucket_settings.accepts(read_notification),
+    Operation.GetBucketAccelerateConfiguration: bucket_settings.answers(ACCELERATE_DOCUMENT),
+    Operation.PutBucketAccelerateConfiguration: bucket_settings.accepts(read_accelerate),
+    Operation.GetBucketRequestPayment: bucket_settings.answers(REQUEST_PAYMENT_DOCUMENT),
+    Operation.PutBucketRequestPayment: bucket_settings.accepts(read_request_payment),
+    Operation.GetBucketAnalyticsConfiguration: bucket_settings.lacks(ErrorCode.NoSuchConfiguration),
+    Operation.ListBucketAnalyticsConfigurations: bucket_settings.answers(empty_list("analytics")),
+    Operation.GetBucketIntelligentTieringConfiguration: bucket_settings.lacks(
+        ErrorCode.NoSuchConfiguration
+    ),
+    Operation.ListBucketIntelligentTieringConfigurations: bucket_settings.answers(
+        empty_list("intelligent-tiering")
+    ),
+    Operation.GetBucketInventoryConfiguration: bucket_settings.lacks(ErrorCode.NoSuchConfiguration),
+    Operation.ListBucketInventoryConfigurations: bucket_settings.answers(empty_list("inventory")),
+    Operation.GetBucketMetricsConfiguration: bucket_settings.lacks(ErrorCode.NoSuchConfiguration),
+    Operation.ListBucketMetricsConfigurations: bucket_settings.answers(empty_list("metrics")),
     Operation.ListObjects: buckets.list_objects,
     Operation.ListObjectsV2: buckets.list_objects_v2,
     Operation.ListObjectVersions: buckets.list_object_versions,
@@ -58,6 +135,15 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.GetObject: objects.get_object,
     Operation.HeadObject: objects.head_object,
     Operation.DeleteObject: objects.delete_object,
+    Operation.GetObjectAcl: notes.get_object_acl,
+    Operation.PutObjectAcl: notes.put_object_acl,
+    Operation.GetObjectTagging: notes.get_object_tagging,
+    Operation.PutObjectTagging: notes.put_object_tagging,
+    Operation.DeleteObjectTagging: notes.delete_object_tagging,
+    Operation.GetObjectRetention: notes.get_object_retention,
+    Operation.PutObjectRetention: notes.put_object_retention,
+    Operation.GetObjectLegalHold: notes.get_object_legal_hold,
+    Operation.PutObjectLegalHold: notes.put_object_legal_hold,
     Operation.CreateMultipartUpload: uploads.create_multipart_upload,
     Operation.UploadPart: uploads.upload_part,
     Operation.UploadPartCopy: copies.upload_part_copy,

@@ -9,7 +9,9 @@ from aiohttp import web
 from gateway.delete_policy import DeleteMode
 from gateway.deletes import Deleted, Deletion
 from gateway.rights import Right
+from gateway.s3.acl import check_acl_headers
 from gateway.s3.bucket_listing import cut_page, parse_list_buckets
+from gateway.s3.bucket_settings import read_ownership
 from gateway.s3.checksums import expected_checksum
 from gateway.s3.conditions import read_delete_conditions
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
@@ -77,6 +79,10 @@ async def list_buckets(services: Services, request: S3Request) -> web.StreamResp
 
 async def create_bucket(services: Services, request: S3Request) -> web.StreamResponse:
     """Make a bucket, or find that it is there: both are a success for its owner."""
+    check_acl_headers(request.headers, ErrorCode.InvalidBucketAclWithObjectOwnership)
+    if "x-amz-object-ownership" in request.headers:
+        read_ownership(request.headers["x-amz-object-ownership"])
+    # x-amz-bucket-object-lock-enabled asks for what every bucket has.
     if not is_empty(request):
         read_create_bucket(await services.document(request))
     await services.buckets.create(request.account, request.bucket)

@@ -36,7 +36,7 @@ async def copy_object(services: Services, request: S3Request) -> web.StreamRespo
     """Give the bytes of an object another name."""
     source = _source(request)
     wish = parse_copy_wish(request.headers)
-    new = new_object(request)
+    new = new_object(services, request)
     await _drop_body(services, request)
     copied = await services.copies.copy(new, source, wish)
     record = copied.record

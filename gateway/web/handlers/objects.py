@@ -26,6 +26,7 @@ from gateway.s3.metadata import (
     response_overrides,
     upload_algorithms,
 )
+from gateway.s3.notes import note_headers, parse_notes
 from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
@@ -52,7 +53,7 @@ async def put_object(services: Services, request: S3Request) -> web.StreamRespon
 
 async def store(services: Services, request: S3Request, payload: VerifiedBody) -> ObjectRecord:
     """Store a body as the object that the request describes; its record."""
-    new = new_object(request)
+    new = new_object(services, request)
 
     def check() -> tuple[str, str, str] | None:
         checksum = payload.check()
@@ -113,7 +114,7 @@ async def delete_object(services: Services, request: S3Request) -> web.StreamRes
     return empty_response(204, headers)
 
 
-def new_object(request: S3Request) -> NewObject:
+def new_object(services: Services, request: S3Request) -> NewObject:
     """What the headers say of an object to be stored."""
     pairs = list(request.headers.items())
     metadata = parse_metadata(pairs)
@@ -124,6 +125,7 @@ def new_object(request: S3Request) -> NewObject:
         metadata.to_record(),
         upload_options(metadata),
         parse_conditions(request.headers),
+        parse_notes(request.headers, now_seconds=services.now_seconds()),
         creates_only=request.creates_only,
     )
 
@@ -167,6 +169,8 @@ def _version_headers(request: S3Request, version: VersionRow) -> dict[str, str]:
 
 def _fixed_headers(version: VersionRow) -> dict[str, str]:
     headers = ObjectMetadata.from_record(version.metadata).response_headers()
+    if version.notes:
+        headers.update(note_headers(version.notes))
     headers["ETag"] = quote_etag(etag_text(version))
     headers["Last-Modified"] = http_date(version.modified_us)
     headers["Accept-Ranges"] = "bytes"

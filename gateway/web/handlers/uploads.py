@@ -51,7 +51,7 @@ from gateway.web.services import Services
 
 async def create_multipart_upload(services: Services, request: S3Request) -> web.StreamResponse:
     """Open an upload; its metadata is the object's to be."""
-    new = new_object(request)
+    new = new_object(services, request)
     wanted = upload_checksum(request.headers)
     asked = (wanted.algorithm.name, wanted.type.name) if wanted is not None else None
     upload_id = await services.uploads.create(new, asked)

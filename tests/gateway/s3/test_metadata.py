@@ -99,9 +99,8 @@ def test_framing_is_no_encoding_of_the_object(sent: list[str], stored: str | Non
     [
         ("x-amz-server-side-encryption", "AES256", "NotImplemented"),
         ("X-Amz-Server-Side-Encryption-Customer-Key", "x", "NotImplemented"),
-        ("x-amz-tagging", "a=b", "NotImplemented"),
-        ("x-amz-object-lock-legal-hold", "ON", "NotImplemented"),
-        ("x-amz-website-redirect-location", "/", "NotImplemented"),
+        ("x-amz-website-redirect-location", "elsewhere", "InvalidRedirectLocation"),
+        ("x-amz-website-redirect-location", "/" + 2048 * "x", "InvalidRedirectLocation"),
         ("x-amz-storage-class", "COLD", "InvalidStorageClass"),
         ("x-amz-acl", "public-read", "AccessControlListNotSupported"),
         ("x-amz-grant-read", "id=1", "AccessControlListNotSupported"),
@@ -121,6 +120,13 @@ def test_what_cannot_be_kept_is_refused(name: str, value: str, code: str) -> Non
 @pytest.mark.parametrize("acl", ["private", "bucket-owner-full-control", "bucket-owner-read"])
 def test_private_acls_are_accepted(acl: str) -> None:
     assert parse_metadata([("x-amz-acl", acl)]) == ObjectMetadata()
+
+
+@pytest.mark.parametrize("location", ["/other", "http://x/", "https://x/"])
+def test_redirect_is_kept_as_it_was_sent(location: str) -> None:
+    header = ("x-amz-website-redirect-location", location)
+    assert dict([header]).items() <= parse_metadata([header]).response_headers().items()
+    assert response_overrides({f"response-{header[0]}": location}) == {}
 
 
 @pytest.mark.parametrize("name", ["STANDARD", "REDUCED_REDUNDANCY", "GLACIER"])

@@ -11,6 +11,7 @@ from gateway.s3.operations import (
     SUBRESOURCES,
     HeaderFacts,
     Operation,
+    Scope,
     resolve_operation,
 )
 from gateway.s3.query import hoisted_headers, parse_query
@@ -158,17 +159,83 @@ def test_upload_id_completes_only_by_post(method: str, path: str) -> None:
         assert found in (Operation.ListParts, Operation.AbortMultipartUpload)
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "POST", "DELETE"])
-@pytest.mark.parametrize("path", ["/b", "/b/", "/b/k"])
+PATHS = {"/b": Scope.NAME, "/b/": Scope.BUCKET, "/b/k": Scope.OBJECT}
+
+
+def without_route(method: str, path: str) -> list[str]:
+    """The subresources that no route of this method and scope needs."""
+    routed = {name for needs, _ in ROUTES[method, PATHS[path]] for name, _ in needs}
+    return sorted(SUBRESOURCES - routed)
+
+
 @pytest.mark.parametrize(
-    "name",
-    sorted(SUBRESOURCES - {"uploads", "uploadId", "location", "versioning", "versions", "delete"}),
+    ("method", "path", "name"),
+    [
+        (method, path, name)
+        for method in ("GET", "HEAD", "PUT", "POST", "DELETE")
+        for path in PATHS
+        for name in without_route(method, path)
+    ],
 )
 def test_subresource_is_not_implemented(method: str, path: str, name: str) -> None:
     for query in (name, f"{name}=", f"x-id=PutObject&{name}=1"):
         error = refusal(method, f"{path}?{query}")
         assert error.code is ErrorCode.NotImplemented
         assert error.fields == {"QueryParameter": name}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("PUT", "/b", "policy"),
+        ("PUT", "/b", "encryption"),
+        ("PUT", "/b", "website"),
+        ("PUT", "/b", "replication"),
+        ("PUT", "/b", "analytics"),
+        ("DELETE", "/b", "ownershipControls"),
+        ("GET", "/b/k", "torrent"),
+        ("POST", "/b/k", "restore"),
+        ("POST", "/b/k", "select"),
+    ],
+)
+def test_what_would_promise_too_much_has_no_route(method: str, path: str, name: str) -> None:
+    assert name in without_route(method, path)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize(
+    ("method", "parameters", "name"),
+    [
+        ("GET", "acl", "GetBucketAcl"),
+        ("PUT", "acl", "PutBucketAcl"),
+        ("GET", "tagging=", "GetBucketTagging"),
+        ("DELETE", "tagging", "DeleteBucketTagging"),
+        ("PUT", "cors", "PutBucketCors"),
+        ("DELETE", "lifecycle", "DeleteBucketLifecycle"),
+        ("GET", "object-lock", "GetObjectLockConfiguration"),
+        ("GET", "policyStatus", "GetBucketPolicyStatus"),
+        ("GET", "analytics&id=x", "GetBucketAnalyticsConfiguration"),
+        ("GET", "analytics", "ListBucketAnalyticsConfigurations"),
+    ],
+)
+def test_subresource_of_a_bucket(slash: str, method: str, parameters: str, name: str) -> None:
+    assert resolve(method, f"/b{slash}?{parameters}") is Operation[name]
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "name"),
+    [
+        ("GET", "acl", "GetObjectAcl"),
+        ("PUT", "acl&versionId=3", "PutObjectAcl"),
+        ("GET", "tagging&versionId=3", "GetObjectTagging"),
+        ("PUT", "tagging", "PutObjectTagging"),
+        ("DELETE", "tagging", "DeleteObjectTagging"),
+        ("PUT", "retention", "PutObjectRetention"),
+        ("GET", "legal-hold", "GetObjectLegalHold"),
+    ],
+)
+def test_subresource_of_an_object(method: str, parameters: str, name: str) -> None:
+    assert resolve(method, f"/b/k?{parameters}") is Operation[name]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +263,6 @@ def test_subresource_is_not_implemented(method: str, path: str, name: str) -> No
         ("PUT", "/b/k?partNumber=1&uploadId=u&acl", "NotImplemented"),
         ("POST", "/b/k?delete", "NotImplemented"),
         ("POST", "/b/k?select&select-type=2", "NotImplemented"),
-        ("DELETE", "/b/k?tagging", "NotImplemented"),
         ("PUT", "/b/k?nonsense", "NotImplemented"),
         ("POST", "/b/k?uploads&nonsense=1", "NotImplemented"),
         ("DELETE", "/b/k?nonsense", "NotImplemented"),
@@ -241,9 +307,7 @@ def test_copy_source_belongs_to_put(method: str) -> None:
     [
         "x-amz-server-side-encryption",
         "X-Amz-Server-Side-Encryption-Customer-Algorithm",
-        "x-amz-tagging",
-        "x-amz-object-lock-mode",
-        "x-amz-website-redirect-location",
+        "x-amz-copy-source-server-side-encryption-customer-key",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "PUT"])

@@ -1,0 +1,155 @@
+"""Lifecycle rules of a bucket, of which one action has a meaning here: to abort stale uploads.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpu-abort-incomplete-mpu-lifecycle-config.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lxml import etree
+
+from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.xml_tree import (
+    children_of,
+    name_of,
+    parse_document,
+    refuse_malformed,
+    text_of,
+    texts_of,
+)
+from gateway.s3.xml_writer import configuration, escape
+
+RULES_MAX = 1000
+ID_CHARACTERS_MAX = 255
+DAY_US = 86_400_000_000
+
+_ABORT = "AbortIncompleteMultipartUpload"
+_UNSUPPORTED = frozenset(
+    {
+        *("Expiration", "Transition"),
+        *("NoncurrentVersionExpiration", "NoncurrentVersionTransition"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRule:
+    """Uploads below a prefix are aborted so many days after they were created."""
+
+    prefix: bytes
+    days: int
+
+    def created_before_us(self, now_us: int) -> int:
+        """Uploads created before this are due, in microseconds since 1970.
+
+        As on AWS an upload is due at the midnight (UTC) that follows its last day.
+        """
+        return now_us // DAY_US * DAY_US - self.days * DAY_US
+
+
+def read_lifecycle(body: bytes) -> str:
+    """Read the body of PutBucketLifecycleConfiguration; the document to keep and to give back.
+
+    Raises S3Error: MalformedXML; InvalidArgument or InvalidRequest for a rule that AWS refuses;
+    NotImplemented for an action that would remove or move objects, which are permanent.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLifecycleConfiguration.html
+    """
+    root = parse_document(body, "LifecycleConfiguration")
+    rules = [_read_rule(rule) for rule in children_of(root, {"Rule"})]
+    if not 1 <= len(rules) <= RULES_MAX:
+        refuse_malformed()
+    names = [rule["ID"] for rule in rules if "ID" in rule]
+    if len(set(names)) < len(names):
+        raise S3Error(
+            ErrorCode.InvalidArgument,
+            "Rule ID must be unique. Found same ID for more than one rule",
+        )
+    return configuration("LifecycleConfiguration", "".join(map(_canonical_rule, rules)))
+
+
+@lru_cache(maxsize=256)
+def abort_rules(document: str) -> tuple[AbortRule, ...]:
+    """The enabled rules in what `read_lifecycle` made."""
+    root = parse_document(document.encode(), "LifecycleConfiguration")
+    return tuple(
+        AbortRule(rule["Prefix"].encode(), int(rule["Days"]))
+        for rule in map(_read_rule, children_of(root, {"Rule"}))
+        if rule["Status"] == "Enabled"
+    )
+
+
+def _read_rule(element: etree._Element) -> Mapping[str, str]:
+    """The fields of a rule: Status, Prefix, Days, whether there was a Filter, perhaps an ID."""
+    rule: dict[str, str] = {}
+    for child in children_of(element, {"ID", "Status", "Prefix", "Filter", _ABORT} | _UNSUPPORTED):
+        name = name_of(child)
+        if name in rule:
+            refuse_malformed()
+        if name in _UNSUPPORTED:
+            raise S3Error(
+                ErrorCode.NotImplemented,
+                f"Objects are permanent: of lifecycle rules only {_ABORT} is supported.",
+            )
+        if name == "Filter":
+            rule["Filter"] = _read_filter(child)
+        elif name == _ABORT:
+            rule[_ABORT] = "there"
+            rule["Days"] = _read_days(child)
+        else:
+            rule[name] = text_of(child) if name == "Prefix" else text_of(child).strip()
+    if ("Filter" in rule) == ("Prefix" in rule) or _ABORT not in rule:
+        refuse_malformed()
+    if rule.get("Status") not in ("Enabled", "Disabled"):
+        refuse_malformed()
+    if len(rule.get("ID", "")) > ID_CHARACTERS_MAX:
+        raise S3Error(
+            ErrorCode.InvalidArgument,
+            f"ID length should not exceed allowed limit of {ID_CHARACTERS_MAX}",
+        )
+    if "Filter" in rule:
+        rule["Prefix"] = rule["Filter"]
+    return rule
+
+
+def _read_filter(element: etree._Element) -> str:
+    """The prefix of a filter, which may be empty; other conditions look at objects."""
+    prefixes = []
+    for child in children_of(
+        element, {"Prefix", "Tag", "And", "ObjectSizeGreaterThan", "ObjectSizeLessThan"}
+    ):
+        if name_of(child) != "Prefix":
+            raise S3Error(
+                ErrorCode.InvalidRequest,
+                f"{_ABORT} cannot be specified with Tags or object sizes.",
+            )
+        prefixes.append(text_of(child))
+    if len(prefixes) > 1:
+        refuse_malformed()
+    return prefixes[0] if prefixes else ""
+
+
+def _read_days(element: etree._Element) -> str:
+    days = texts_of(element, {"DaysAfterInitiation"}).get("DaysAfterInitiation", "")
+    if not (days.removeprefix("-").isascii() and days.removeprefix("-").isdecimal()):
+        refuse_malformed()
+    if not 1 <= int(days) <= 2**31 - 1:
+        raise S3Error(
+            ErrorCode.InvalidArgument,
+            f"'DaysAfterInitiation' for {_ABORT} action must be a positive integer",
+        )
+    return str(int(days))
+
+
+def _canonical_rule(rule: Mapping[str, str]) -> str:
+    name = f"<ID>{escape(rule['ID'])}</ID>" if rule.get("ID") else ""
+    prefix = f"<Prefix>{escape(rule['Prefix'])}</Prefix>"
+    if "Filter" in rule:
+        prefix = f"<Filter>{prefix}</Filter>"
+    return (
+        f"<Rule>{name}{prefix}<Status>{rule['Status']}</Status><{_ABORT}>"
+        f"<DaysAfterInitiation>{rule['Days']}</DaysAfterInitiation></{_ABORT}></Rule>"
+    )
