@@ -23,7 +23,7 @@ from gateway.buckets import Buckets
 from gateway.budget import ByteBudget
 from gateway.catalog.database import Database
 from gateway.catalog.queries import last_sequence
-from gateway.catalog.sequence import SequenceClock
+from gateway.catalog.sequence import WORKER_BITS, SequenceClock
 from gateway.commits import Committer
 from gateway.config import Settings
 from gateway.copies import Copies
@@ -54,6 +54,8 @@ __all__ = ["DataDirLockedError", "WorkerApp", "offline_objects", "prepare", "run
 log = structlog.get_logger()
 
 WORKER_THREADS = 16
+# The worker number of a command that runs beside a server, which has 256 workers at most.
+_VISITOR = (1 << WORKER_BITS) - 1
 _INDEX_FLUSH_SECONDS = 2.0
 _CHECKPOINT_SECONDS = 5.0
 # Objects made and not yet dropped.
@@ -126,10 +128,26 @@ async def _serve(settings: Settings, listeners: list[Listener], worker: int) -> 
 @asynccontextmanager
 async def offline_objects(data_dir: Path) -> AsyncIterator[Objects]:
     """The objects of a locked data directory, without a door."""
-    worker_app = WorkerApp(Settings(data_dir=data_dir), 0)
+    async with _worker_without_a_door(data_dir, 0) as worker_app:
+        yield worker_app.objects
+
+
+@asynccontextmanager
+async def visiting_buckets(data_dir: Path) -> AsyncIterator[Buckets]:
+    """The buckets of a data directory, for a command that may run beside a server.
+
+    To the server it is one more worker, with a log of its own.
+    """
+    async with _worker_without_a_door(data_dir, _VISITOR) as worker_app:
+        yield worker_app.buckets
+
+
+@asynccontextmanager
+async def _worker_without_a_door(data_dir: Path, number: int) -> AsyncIterator[WorkerApp]:
+    worker_app = WorkerApp(Settings(data_dir=data_dir), number)
     await worker_app.start()
     try:
-        yield worker_app.objects
+        yield worker_app
     finally:
         await worker_app.close()
 
@@ -164,6 +182,11 @@ class WorkerApp:
     def objects(self) -> Objects:
         """The objects, for use without a door."""
         return self._services.objects
+
+    @property
+    def buckets(self) -> Buckets:
+        """The buckets, for use without a door."""
+        return self._services.buckets
 
     async def start(self) -> None:
         """Open the catalog and begin to commit."""

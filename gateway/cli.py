@@ -32,6 +32,7 @@ EXIT_CONFIG = 78  # EX_CONFIG
 EXIT_CODES = {
     "ConfigError": EXIT_CONFIG,
     "DataDirLockedError": EXIT_LOCKED,
+    "InvalidPolicyError": EXIT_USAGE,
     "RefusedError": EXIT_USAGE,
 }
 
@@ -46,8 +47,10 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 keys_cli = typer.Typer(help="Create, list and revoke access keys.", no_args_is_help=True)
+buckets_cli = typer.Typer(help="Say what DELETE does in a bucket.", no_args_is_help=True)
 config_cli = typer.Typer(help="Show and check the configuration.", no_args_is_help=True)
 cli.add_typer(keys_cli, name="keys")
+cli.add_typer(buckets_cli, name="buckets")
 cli.add_typer(config_cli, name="config")
 
 DataDir = Annotated[
@@ -265,6 +268,55 @@ def keys_revoke(
         as_json,
         {"access_key": revoked.access_key, "revoked": _time(revoked.revoked_us or 0)},
         f"revoked {revoked.access_key}",
+    )
+
+
+@buckets_cli.command("policy")
+def buckets_policy(
+    bucket: Annotated[str, typer.Argument(metavar="BUCKET")],
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What a tool runs clean with.")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(metavar="MODE", help="deny or hide, for what no glob names.")
+    ] = None,
+    scratch: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Keys to remove; repeatable.")
+    ] = None,
+    hide: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Keys to hide; repeatable.")
+    ] = None,
+    deny: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Keys to keep; repeatable.")
+    ] = None,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Leave it to the configuration again.")
+    ] = False,
+    account: Annotated[str, typer.Option(metavar="NAME", help="Who owns the bucket.")] = "main",
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show or set what DELETE does in a bucket; running servers know it at once."""
+    from gateway import maintenance
+    from gateway.delete_policy import encode_policy, make_policy
+
+    _log_beside_the_answer()
+    globs = {"scratch": scratch or [], "hide": hide or [], "deny": deny or []}
+    changes = mode is not None or any(globs.values())
+    if (preset is not None) + changes + reset > 1:
+        raise typer.BadParameter("--preset, --reset and a policy of its own exclude each other")
+    where = _data_dir(data_dir, config)
+    if preset is not None or changes:
+        maintenance.set_delete_policy(where, account, bucket, make_policy(preset, mode, globs))
+    elif reset:
+        maintenance.set_delete_policy(where, account, bucket, None)
+    policy = maintenance.delete_policy(where, account, bucket)
+    text = None if policy is None else encode_policy(policy)
+    _answer(
+        as_json,
+        {"bucket": bucket, "account": account, "policy": text and json.loads(text)},
+        f"{bucket}  {text or 'as configured'}",
     )
 
 

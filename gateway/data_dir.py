@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import closing
 from pathlib import Path
 
 import structlog
 
 from dsn.blockstore.digest_index import DigestIndex
 from dsn.blockstore.segments.store import SegmentStore
-from gateway.catalog.database import open_catalog, outdated_applied, remove_catalog
+from gateway.catalog.database import (
+    open_catalog,
+    outdated_applied,
+    remove_catalog,
+    writer_lock,
+)
 from gateway.recovery import Progress, Recovered, cut_torn_tails, recover
 
 log = structlog.get_logger()
@@ -59,20 +65,26 @@ def open_store(data_dir: Path) -> SegmentStore:
 def recover_data_dir(data_dir: Path, progress: Progress | None = None) -> Recovered:
     """Bring catalog and index of a locked data directory up to its segments.
 
-    A catalog of an earlier version of the program is made anew from the records.
+    A catalog of an earlier version of the program is made anew from the records. Commands that
+    commit beside a server wait meanwhile.
     """
     catalog = DataPaths(data_dir).catalog
     store = open_store(data_dir)
     try:
-        outdated = outdated_applied(catalog)
-        if outdated is not None:
-            log.info("catalog of an earlier version: made anew from the records")
-            cut_torn_tails(store, outdated)
-            remove_catalog(catalog)
-        connection = open_catalog(catalog)
-        try:
-            return recover(store, connection, progress)
-        finally:
-            connection.close()
+        with closing(writer_lock(catalog)) as lock, lock:
+            return _recover(store, catalog, progress)
     finally:
         store.close()
+
+
+def _recover(store: SegmentStore, catalog: Path, progress: Progress | None) -> Recovered:
+    outdated = outdated_applied(catalog)
+    if outdated is not None:
+        log.info("catalog of an earlier version: made anew from the records")
+        cut_torn_tails(store, outdated)
+        remove_catalog(catalog)
+    connection = open_catalog(catalog)
+    try:
+        return recover(store, connection, progress)
+    finally:
+        connection.close()

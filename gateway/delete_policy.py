@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import lru_cache
@@ -102,6 +103,21 @@ def parse_policy(text: str) -> DeletePolicy:
             raise InvalidPolicyError(f"{mode.value}: a list of globs is needed")
         globs[mode.value] = tuple(given)
     return DeletePolicy(_mode(document.get("mode", DeleteMode.DENY.value)), **globs)
+
+
+def make_policy(
+    preset: str | None, mode: str | None, globs: Mapping[str, Sequence[str]]
+) -> DeletePolicy:
+    """The preset, or a policy of its own from a mode (deny if not given) and globs by mode.
+
+    Raises InvalidPolicyError.
+    """
+    if preset is None:
+        document = {"mode": mode or DeleteMode.DENY.value}
+        return parse_policy(json.dumps(document | {name: list(globs[name]) for name in globs}))
+    if preset not in PRESETS:
+        raise InvalidPolicyError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[preset]
 
 
 def encode_policy(policy: DeletePolicy) -> str:

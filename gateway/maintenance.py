@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -31,15 +32,16 @@ from dsn.errors import (
 )
 from dsn.node import LINKS_MAX
 from dsn.place import Place
-from gateway.app import offline_objects
+from gateway.app import offline_objects, visiting_buckets
 from gateway.assembly import PartReader
-from gateway.catalog.database import open_catalog, remove_catalog
+from gateway.catalog.database import open_catalog, remove_catalog, writer_lock
 from gateway.catalog.queries import (
     VersionRow,
     all_parts,
     applied_segments,
     find_bucket,
     find_object,
+    find_setting,
     find_version,
     has_version,
     totals,
@@ -47,7 +49,14 @@ from gateway.catalog.queries import (
     wrongly_listed,
 )
 from gateway.catalog.records import MarkerRecord, ObjectRecord, decode_record
-from gateway.data_dir import DataPaths, lock_data_dir, open_store, recover_data_dir
+from gateway.data_dir import (
+    DataDirLockedError,
+    DataPaths,
+    lock_data_dir,
+    open_store,
+    recover_data_dir,
+)
+from gateway.delete_policy import SETTING_NAME, DeletePolicy, encode_policy, parse_policy
 from gateway.digests import BodyDigests
 from gateway.objects import NewObject
 from gateway.recovery import recover
@@ -157,21 +166,60 @@ def rebuild(data_dir: Path, progress: Progress | None = None) -> RebuildReport:
     fresh = paths.catalog.with_suffix(".new")
     remove_catalog(fresh)
     store = open_store(data_dir)
-    try:
-        store.index.clear()
-        connection = open_catalog(fresh)
+    with closing(writer_lock(paths.catalog)) as lock, lock:
         try:
-            recovered = recover(store, connection, progress)
-            buckets, objects, uploads, _ = totals(connection)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            store.index.clear()
+            connection = open_catalog(fresh)
+            try:
+                recovered = recover(store, connection, progress)
+                buckets, objects, uploads, _ = totals(connection)
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
         finally:
-            connection.close()
-    finally:
-        store.close()
-    remove_catalog(paths.catalog)
-    fresh.rename(paths.catalog)
-    sync_directory(data_dir)
+            store.close()
+        remove_catalog(paths.catalog)
+        fresh.rename(paths.catalog)
+        sync_directory(data_dir)
     return RebuildReport(buckets, objects, uploads, recovered.segments, time.monotonic() - started)
+
+
+def delete_policy(data_dir: Path, account: str, bucket: str) -> DeletePolicy | None:
+    """The delete policy that was set for a bucket; None where the configuration decides.
+
+    Runs beside a server too. Raises NotFoundError.
+    """
+    with closing(open_catalog(DataPaths(data_dir).catalog)) as connection:
+        row = find_bucket(connection, account, bucket)
+        if row is None:
+            raise NotFoundError(f"no bucket {bucket} of account {account}")
+        document = find_setting(connection, row.id, SETTING_NAME)
+    return None if document is None else parse_policy(document)
+
+
+def set_delete_policy(
+    data_dir: Path, account: str, bucket: str, policy: DeletePolicy | None
+) -> None:
+    """Set the delete policy of a bucket, made where it is missing; with None, drop it.
+
+    Runs beside a server too, for which it counts at once.
+    """
+    try:
+        lock_data_dir(data_dir)
+    except DataDirLockedError:
+        # A server runs, or something that ends: after it the catalog is whole.
+        with closing(writer_lock(DataPaths(data_dir).catalog)) as lock, lock:
+            pass
+    else:
+        recover_data_dir(data_dir)
+    document = None if policy is None else encode_policy(policy)
+
+    async def configure() -> None:
+        async with visiting_buckets(data_dir) as buckets:
+            await buckets.create(account, bucket)
+            await buckets.configure(account, bucket, SETTING_NAME, document)
+
+    asyncio.run(configure())
 
 
 def export_object(

@@ -124,6 +124,11 @@ class WriterLock:
         os.close(self._fd)
 
 
+def writer_lock(catalog: Path) -> WriterLock:
+    """The lock of a catalog's writers."""
+    return WriterLock(catalog.with_suffix(".lock"))
+
+
 class Database:
     """The catalog for one process: connections for writing, look-ups, scans and upkeep.
 
@@ -138,7 +143,7 @@ class Database:
 
     async def open(self) -> None:
         """Open the connections."""
-        self._lock = WriterLock(self._path.with_suffix(".lock"))
+        self._lock = writer_lock(self._path)
         for _ in range(4):
             connection = aiosqlite.Connection(lambda: open_catalog(self._path), 64)
             self._connections.append(await connection)

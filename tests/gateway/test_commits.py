@@ -16,6 +16,7 @@ from dsn.framing import node_section
 from gateway.catalog.queries import list_buckets
 from gateway.catalog.records import BucketRecord
 from gateway.commits import Change
+from gateway.s3.bucket_listing import ListBucketsRequest
 from gateway.s3.conditions import Conditions, parse_conditions
 from gateway.s3.errors import ErrorCode, S3Error
 from tests.support.bodies import noise
@@ -60,7 +61,7 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
 
 
 async def names(parts: Parts) -> list[str]:
-    return [row.name for row in await parts.buckets.list("main")]
+    return [row.name for row in await parts.buckets.list("main", ListBucketsRequest())]
 
 
 async def test_changes_that_wait_together_share_one_sync(data_dir: Path, syncs: Syncs) -> None:
