@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from gateway.catalog.database import Database
-from gateway.catalog.queries import BucketRow, find_bucket, find_setting, list_buckets
+from gateway.catalog.queries import (
+    BucketRow,
+    find_bucket,
+    find_setting,
+    find_settings,
+    list_buckets,
+)
 from gateway.catalog.records import BucketRecord, SettingRecord
 from gateway.commits import Change, Committer
 from gateway.s3.address import check_bucket_name
@@ -77,6 +83,10 @@ class Buckets:
         """
         bucket = await self.get(account, name)
         return await self._database.read(partial(find_setting, bucket=bucket.id, name=setting))
+
+    async def settings_of_any(self, name: str, setting: str) -> Sequence[str]:
+        """What the buckets of this name are configured to, whatever their accounts."""
+        return await self._database.read(partial(find_settings, name=name, setting=setting))
 
     async def configure(
         self,

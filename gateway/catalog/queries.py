@@ -201,6 +201,16 @@ def find_notes(connection: sqlite3.Connection, version: int) -> dict[str, str]:
     )
 
 
+def find_settings(connection: sqlite3.Connection, name: str, setting: str) -> list[str]:
+    """What the buckets of this name, of whatever account, are configured to."""
+    rows = connection.execute(
+        "SELECT s.document FROM buckets b JOIN settings s ON s.bucket = b.id "
+        "WHERE b.name = ? AND s.name = ? AND s.document IS NOT NULL ORDER BY b.id",
+        (name, setting),
+    )
+    return [row[0] for row in rows]
+
+
 def find_setting(connection: sqlite3.Connection, bucket: int, name: str) -> str | None:
     """What a bucket is configured to under this name."""
     row = connection.execute(

@@ -8,6 +8,9 @@ CREATE TABLE buckets (
     UNIQUE (account, name)
 );
 
+-- A browser asks for the CORS rules of a bucket before the account is known.
+CREATE INDEX buckets_by_name ON buckets (name);
+
 -- Every version ever committed, by its sequence number; a delete marker is a version without bytes.
 CREATE TABLE versions (
     sequence INTEGER PRIMARY KEY,

@@ -171,7 +171,6 @@ class HeaderFacts(NamedTuple):
     """
 
     has_copy_source: bool = False
-    has_origin: bool = False
     asks_for_object: bool = False
     unsupported: str | None = None
 
@@ -180,7 +179,6 @@ class HeaderFacts(NamedTuple):
         """Gather the facts from the headers (lower-case names), those of the query included."""
         return cls(
             has_copy_source=_COPY_SOURCE in headers,
-            has_origin="origin" in headers,
             asks_for_object=not headers.keys().isdisjoint(_OBJECT_HEADERS),
             unsupported=find_unsupported_header(headers),
         )
@@ -193,11 +191,8 @@ def resolve_operation(
 
     `query` comes from `parse_query`. Raises S3Error: NotImplemented (Header or QueryParameter)
     for what S3 has and the gateway lacks, and for any unknown parameter on a write;
-    MethodNotAllowed, InvalidArgument or InvalidRequest for combinations that S3 refuses;
-    BadRequest or AccessForbidden for a CORS preflight, as no bucket has a CORS configuration.
+    MethodNotAllowed, InvalidArgument or InvalidRequest for combinations that S3 refuses.
     """
-    if method == "OPTIONS":
-        raise S3Error(ErrorCode.AccessForbidden if facts.has_origin else ErrorCode.BadRequest)
     scope = _scope_of(address)
     routes = ROUTES.get((method, scope))
     if routes is None:

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -35,6 +35,7 @@ from gateway.s3.bucket_settings import (
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
 from gateway.s3.query import parse_query
+from gateway.web import cross_origin
 from gateway.web.authentication import Authenticator
 from gateway.web.authorization import authorize
 from gateway.web.bodies import is_empty
@@ -76,7 +77,7 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.DeleteBucketTagging: bucket_settings.removes(bucket_settings.TAGGING),
     Operation.GetBucketCors: bucket_settings.get_bucket_cors,
     Operation.PutBucketCors: bucket_settings.put_bucket_cors,
-    Operation.DeleteBucketCors: bucket_settings.removes(bucket_settings.CORS),
+    Operation.DeleteBucketCors: bucket_settings.removes(cross_origin.SETTING),
     Operation.GetBucketLifecycleConfiguration: bucket_settings.get_bucket_lifecycle,
     Operation.PutBucketLifecycleConfiguration: bucket_settings.put_bucket_lifecycle,
     Operation.DeleteBucketLifecycle: bucket_settings.removes(bucket_settings.LIFECYCLE),
@@ -199,6 +200,8 @@ class Dispatcher:
             request.protocol.discard_body()
         if not response.prepared:
             add_common_headers(response, request_id)
+            if outcome.request is not None and "origin" in outcome.request.headers:
+                response.headers.update(await self._cors(outcome.request, outcome.account))
             if not request.content.is_eof() and request.headers.get("Expect"):
                 # What the client does with a body that nobody asked for cannot be known.
                 response.force_close()
@@ -230,6 +233,11 @@ class Dispatcher:
         head = read_head(request)
         query = parse_query(raw_query)
         s3 = S3Request(request, request_id, head, query, effective_headers(head, query), address)
+        outcome.request = s3
+        if request.method == "OPTIONS":
+            outcome.operation = "Preflight"
+            s3.cors = {}
+            return await cross_origin.preflight(self._services, s3)
         if request.method == "POST" and forms.is_form(s3):
             operation = resolve_operation("POST", address, query, HeaderFacts.of(s3.headers))
             if operation is Operation.PostObject:
@@ -242,9 +250,22 @@ class Dispatcher:
         if operation in OBJECT_OPERATIONS and address.key is None:
             # Auto Drive reads a path of one segment as a key of the bucket `default`.
             s3.address = flat_address(address)
+        if "origin" in s3.headers:
+            await self._cors(s3, s3.account)
         if s3.identity.limits is not None:
             authorize(s3.identity.limits, operation, s3)
         return await HANDLERS[operation](self._services, s3)
+
+    async def _cors(self, request: S3Request, account: str | None) -> Mapping[str, str]:
+        """What the page of another origin is told; found out once, before an answer begins."""
+        if request.cors is None:
+            try:
+                found = await cross_origin.answer_headers(self._services, request, account)
+            except sqlite3.OperationalError as error:
+                log.error("rules not read", request_id=request.request_id, error=repr(error))
+                found = {}
+            request.cors = found
+        return request.cors
 
     async def _post_form(self, form_as_sent: S3Request, outcome: _Outcome) -> web.StreamResponse:
         """A form says who signed it, and what it is for, at the start of its body."""
@@ -302,12 +323,13 @@ class Dispatcher:
 class _Outcome:
     """What the access log says of a request, as far as it got."""
 
-    __slots__ = ("account", "code", "operation")
+    __slots__ = ("account", "code", "operation", "request")
 
     def __init__(self) -> None:
         self.operation: str | None = None
         self.account: str | None = None
         self.code: str | None = None
+        self.request: S3Request | None = None
 
 
 def _looks_like_configuration(request: S3Request) -> bool:

@@ -33,7 +33,10 @@ class Identity(NamedTuple):
 
 @dataclass(slots=True)
 class S3Request:
-    """One request to the S3 door. `headers` have lower-case names, those of the query included."""
+    """One request to the S3 door. `headers` have lower-case names, those of the query included.
+
+    `cors` is what the answer says to a page of another origin, where one asks.
+    """
 
     http: web.BaseRequest
     request_id: str
@@ -42,6 +45,7 @@ class S3Request:
     headers: Mapping[str, str]
     address: Address
     identity: Identity = field(init=False)
+    cors: Mapping[str, str] | None = None
 
     @property
     def method(self) -> str:

@@ -242,6 +242,8 @@ async def _send(
         stream = DirectResponse(status=status, headers=headers)
         stream.content_length = len(span)
         add_common_headers(stream, request.request_id)
+        if request.cors:
+            stream.headers.update(request.cors)
         await stream.prepare(request.http)
         try:
             await download.send(stream, first)

@@ -268,15 +268,10 @@ def test_subresource_of_an_object(method: str, parameters: str, name: str) -> No
         ("DELETE", "/b/k?nonsense", "NotImplemented"),
         ("PUT", "/b/k?list-type=2", "NotImplemented"),
         ("PUT", "/b/k?versionId=3", "NotImplemented"),
-        ("OPTIONS", "/b/k", "BadRequest"),
     ],
 )
 def test_request_is_refused(method: str, target: str, code: str) -> None:
     assert refusal(method, target).code is ErrorCode[code]
-
-
-def test_preflight_of_a_foreign_page_is_forbidden() -> None:
-    assert refusal("OPTIONS", "/b/k", Origin="x").code is ErrorCode.AccessForbidden
 
 
 @pytest.mark.parametrize(
