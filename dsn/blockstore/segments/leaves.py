@@ -17,7 +17,7 @@ from dsn.layout import RUNS_MAX, Run, RunList
 from dsn.place import Place
 
 # Leaves of this very body are found again among the last so many of them.
-_RECENT_MAX = 4096
+_RECENT_MAX = 512
 # Up to here (17 GB of body) the places of new blocks are remembered for the index; beyond, the
 # segment is scanned after the commit.
 _INDEXED_MAX = 1 << 18
