@@ -11,7 +11,7 @@ import asyncio
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from enum import Enum, auto
 from functools import partial
@@ -36,6 +36,8 @@ PIECE_BYTES = LEAVES_PER_PIECE * FULL_SECTION_BYTES
 LOOP_BYTES = 1 << 20
 # After so much a thread lets others have their turn.
 TURN_BYTES = 4 << 20
+# From here on a download may have a second buffer, and a second thread while one is idle.
+READ_AHEAD_BYTES_MIN = 8 << 20
 _SPARE_BUFFERS_MAX = 64
 
 T = TypeVar("T")
@@ -62,6 +64,11 @@ class Downloads:
     def is_crowded(self) -> bool:
         """Whether more downloads want to send than have a thread to do so."""
         return self._sending > self._senders
+
+    @property
+    def has_idle_thread(self) -> bool:
+        """Whether every download that sends could have a second thread."""
+        return 2 * self._sending <= self._senders
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -183,6 +190,10 @@ class Download:
         """Send past the transport; wait for the client where it is the slower one."""
         sender = DirectSender(transport)
         warm, cold = self._downloads.sending_threads, self._downloads.threads
+        if self._stop - self._at > READ_AHEAD_BYTES_MIN and self._downloads.has_idle_thread:
+            spare = self._downloads.try_take(LEAVES_PER_PIECE)
+            if spare is not None:
+                self._buffers.append(spare)
         try:
             stop = self._send_while_taken(sender, LOOP_BYTES, cached_only=True)
             while stop is not _Stop.DONE:
@@ -197,7 +208,10 @@ class Download:
     def _send_in_thread(self, sender: DirectSender, *, cached_only: bool) -> _Stop:
         """Send for a turn; for one after the other where nobody else waits for the thread."""
         while True:
-            stop = self._send_while_taken(sender, TURN_BYTES, cached_only=cached_only)
+            if cached_only and len(self._buffers) > 1 and self._downloads.has_idle_thread:
+                stop = self._send_reading_ahead(sender)
+            else:
+                stop = self._send_while_taken(sender, TURN_BYTES, cached_only=cached_only)
             others_wait = self._downloads.is_crowded or not cached_only
             if stop is not _Stop.TURN or others_wait or self._given_up:
                 return stop
@@ -219,6 +233,31 @@ class Download:
             if piece is None:
                 return _Stop.COLD
             self._unsent = piece
+
+    def _send_reading_ahead(self, sender: DirectSender) -> _Stop:
+        """As `_send_while_taken`, while a second thread reads and verifies the next piece."""
+        self._unsent = sender.send(self._unsent)
+        if self._unsent:
+            return _Stop.FULL
+        while self._downloads.has_idle_thread and not (self.is_whole or self._given_up):
+            self._buffers.reverse()
+            reading = self._downloads.sending_threads.submit(self._next_cached)
+            try:
+                self._unsent = sender.send(self._unsent)
+            except BaseException:
+                if not reading.cancel():
+                    # It uses a buffer, which may be lent to somebody else next.
+                    wait((reading,))
+                raise
+            # Another download may have got the idle thread in between.
+            piece = self._next_cached() if reading.cancel() else reading.result()
+            is_full = bool(self._unsent)
+            self._unsent += piece or ()
+            if is_full:
+                return _Stop.FULL
+            if piece is None:
+                return _Stop.COLD
+        return self._send_while_taken(sender, 0, cached_only=True)
 
     async def _send_through(self, stream: web.StreamResponse) -> None:
         """Send through the transport, reading a piece while the one before it is sent."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,12 @@ from tests.support.bodies import noise
 from tests.support.web_gateway import WebGateway, statuses, web_gateway
 
 CONTENT = noise(6_000_000)
+
+
+@pytest.fixture(autouse=True)
+def read_ahead_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread for bodies of this size, too."""
+    monkeypatch.setattr("gateway.web.downloads.READ_AHEAD_BYTES_MIN", 0)
 
 
 @pytest.fixture
@@ -256,6 +263,39 @@ def test_answers_follow_each_other_on_one_connection(gateway: WebGateway) -> Non
     assert statuses(answer) == [200, 404, 200, 200]
     assert answer.count(CONTENT) == 3
     assert answer.endswith(b"\r\n\r\n" + CONTENT)
+
+
+needs_two_cores = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+
+
+@needs_two_cores
+def test_a_lone_reader_is_read_ahead_for(
+    gateway: WebGateway, large: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = set()
+    read = FileReader.read_cached
+
+    def note(reader: FileReader, *span: Any) -> list[memoryview] | None:
+        readers.add(threading.current_thread().name)
+        return read(reader, *span)
+
+    monkeypatch.setattr(FileReader, "read_cached", note)
+    assert body_of(gateway, "bucket/large") == (200, large)
+    assert len([name for name in readers if name.startswith("send")]) >= 2
+
+
+@needs_two_cores
+def test_a_reader_whose_second_thread_is_busy_goes_on_alone(
+    gateway: WebGateway, large: bytes
+) -> None:
+    released = threading.Event()
+    downloads = gateway.worker._services.downloads
+    for _ in range((os.cpu_count() or 1) - 1):
+        downloads.sending_threads.submit(released.wait)
+    try:
+        assert body_of(gateway, "bucket/large") == (200, large)
+    finally:
+        released.set()
 
 
 @pytest.mark.parametrize("path", ["key", "large"])
