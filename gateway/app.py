@@ -41,6 +41,7 @@ from gateway.keys import KeyStore
 from gateway.listeners import BACKLOG, Listener
 from gateway.md5_lanes import new_md5_lanes
 from gateway.objects import Objects
+from gateway.quotas import Quotas, QuotaStore
 from gateway.room import Room
 from gateway.uploads import Uploads
 from gateway.web.authentication import Authenticator
@@ -202,7 +203,12 @@ class WorkerApp:
             self._store, self._database, clock, segment_bytes_max=settings.segment_bytes_max
         )
         self._committer.start()
-        buckets = Buckets(self._database, self._committer, implicit=settings.implicit_buckets)
+        buckets = Buckets(
+            self._database,
+            self._committer,
+            Quotas(QuotaStore(settings.data_dir).applying),
+            implicit=settings.implicit_buckets,
+        )
         parts = (self._store, self._database, self._committer, self._ingest, buckets)
         self._uploads = Uploads(
             *parts, part_bytes_min=settings.part_bytes_min, new_id=_new_upload_id

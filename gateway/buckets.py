@@ -16,6 +16,7 @@ from gateway.catalog.queries import (
 )
 from gateway.catalog.records import BucketRecord, SettingRecord
 from gateway.commits import Change, Committer
+from gateway.quotas import Quotas
 from gateway.s3.address import check_bucket_name
 from gateway.s3.bucket_listing import ListBucketsRequest
 from gateway.s3.errors import ErrorCode, S3Error
@@ -28,8 +29,16 @@ class Buckets:
     on AWS.
     """
 
-    def __init__(self, database: Database, committer: Committer, *, implicit: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        committer: Committer,
+        quotas: Quotas,
+        *,
+        implicit: bool = True,
+    ) -> None:
         self.implicit = implicit
+        self.quotas = quotas
         self._database = database
         self._committer = committer
         self._known: dict[tuple[str, str], BucketRow] = {}

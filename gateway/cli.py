@@ -49,8 +49,12 @@ cli = typer.Typer(
 keys_cli = typer.Typer(help="Create, list and revoke access keys.", no_args_is_help=True)
 buckets_cli = typer.Typer(help="Say what DELETE does in a bucket.", no_args_is_help=True)
 config_cli = typer.Typer(help="Show and check the configuration.", no_args_is_help=True)
+quota_cli = typer.Typer(
+    help="Limit what accounts and buckets may hold; in force at once.", no_args_is_help=True
+)
 cli.add_typer(keys_cli, name="keys")
 cli.add_typer(buckets_cli, name="buckets")
+cli.add_typer(quota_cli, name="quota")
 cli.add_typer(config_cli, name="config")
 
 DataDir = Annotated[
@@ -320,6 +324,61 @@ def buckets_policy(
     )
 
 
+@quota_cli.command("set")
+def quota_set(
+    data_dir: DataDir = None,
+    account: Annotated[str, typer.Option(metavar="NAME", help="Whose quota it is.")] = "main",
+    bucket: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of this bucket alone.")
+    ] = None,
+    bytes_max: Annotated[
+        str | None, typer.Option("--bytes", metavar="SIZE", help="Refuse more, as 500GiB.")
+    ] = None,
+    objects_max: Annotated[
+        int | None, typer.Option("--objects", min=0, metavar="N", help="Refuse more versions.")
+    ] = None,
+    bytes_warn: Annotated[
+        str | None, typer.Option("--warn-bytes", metavar="SIZE", help="Warn of more.")
+    ] = None,
+    objects_warn: Annotated[
+        int | None, typer.Option("--warn-objects", min=0, metavar="N", help="Warn of more.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Set the quota of an account or a bucket in place of the old one; without limits, remove it.
+
+    Every version that was committed counts, because every one is kept.
+    """
+    from gateway.quotas import Quota, QuotaStore, parse_size
+
+    def size(text: str | None) -> int | None:
+        try:
+            return None if text is None else parse_size(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    quota = Quota(account, bucket, size(bytes_max), objects_max, size(bytes_warn), objects_warn)
+    QuotaStore(_data_dir(data_dir, config)).set(quota)
+    _answer(as_json, asdict(quota), _quota_line(asdict(quota)))
+
+
+@quota_cli.command("show")
+def quota_show(data_dir: DataDir = None, config: Config = None, as_json: Json = False) -> None:
+    """Show all quotas and how much of each is used."""
+    from gateway.maintenance import usage
+    from gateway.quotas import QuotaStore
+
+    where = _data_dir(data_dir, config)
+    quotas = QuotaStore(where).listed()
+    used = usage(where, [(quota.account, quota.bucket) for quota in quotas])
+    rows = [
+        {**asdict(quota), "bytes_used": each.bytes, "objects_used": each.objects}
+        for quota, each in zip(quotas, used, strict=True)
+    ]
+    _answer(as_json, {"quotas": rows}, *map(_quota_line, rows))
+
+
 @cli.command()
 def verify(data_dir: DataDir = None, config: Config = None, as_json: Json = False) -> None:
     """Check every stored byte against its CID; exit code 3 when something is damaged."""
@@ -543,6 +602,13 @@ def _shown_limits(limits: Limits | None) -> dict[str, Any]:
     shown = limits.to_plain()
     expires_us = shown.pop("expires_us", None)
     return shown if expires_us is None else {**shown, "expires": _time(expires_us)}
+
+
+def _quota_line(row: dict[str, Any]) -> str:
+    names = ("bytes_used", "bytes_max", "bytes_warn", "objects_used", "objects_max", "objects_warn")
+    values = "  ".join(f"{name} {row[name]}" for name in names if row.get(name) is not None)
+    bucket = f"/{row['bucket']}" if row["bucket"] else ""
+    return f"{row['account']}{bucket}  {values or 'no quota'}"
 
 
 def _listed(value: str | list[str]) -> str:

@@ -27,6 +27,7 @@ from gateway.commits import Change, Committer, Places, to_the_end
 from gateway.digests import BodyDigests
 from gateway.ingest import Ingest
 from gateway.objects import Checksum, NewObject, Objects, commit_condition, etag_text
+from gateway.quotas import Quotas
 from gateway.s3.checksums import ChecksumAlgorithm, ChecksumType, encode_digest
 from gateway.s3.conditions import check_copy_source
 from gateway.s3.copy_source import CopySource, CopyWish
@@ -133,7 +134,11 @@ class Copies:
         self, new: NewObject, source: CopySource, wish: CopyWish, known: dict[int, Checksum]
     ) -> Copied:
         copy = _Copy(
-            new, wish, known, lambda connection: self._find(connection, new.account, source, wish)
+            new,
+            wish,
+            known,
+            lambda connection: self._find(connection, new.account, source, wish),
+            self._buckets.quotas,
         )
         record = await self._committer.commit(Change(copy.record, condition=copy.check))
         assert isinstance(record, ObjectRecord)
@@ -193,6 +198,7 @@ class _Copy:
     wish: CopyWish
     known: dict[int, Checksum]
     find: Callable[[sqlite3.Connection], VersionRow]
+    quotas: Quotas
     source: VersionRow = field(init=False)
     checksum: Checksum | None = field(init=False)
     notes: Mapping[str, str] = field(init=False)
@@ -200,7 +206,7 @@ class _Copy:
     def check(self, connection: sqlite3.Connection) -> None:
         """Find the source and check the copy against the catalog."""
         self.source = self.find(connection)
-        condition = commit_condition(self.new)
+        condition = commit_condition(self.new, self.source.size, self.quotas)
         if condition is not None:
             condition(connection)
         if not self.wish.changes and self._is_onto_itself(connection):

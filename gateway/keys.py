@@ -7,10 +7,8 @@ a revoked one within a second. A key with a secret is proved by a signature. A k
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import re
 import secrets
 import string
@@ -21,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.operator_file import OperatorFile
 from gateway.rights import Limits
 
 FILE_NAME = "keys.json"
-LOCK_NAME = "keys.lock"
 ACCOUNT_DEFAULT = "main"
 
 # A revoked key must be refused within a second.
@@ -74,8 +72,7 @@ class KeyStore:
         clock: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self._path = data_dir / FILE_NAME
-        self._lock_path = data_dir / LOCK_NAME
+        self._file = OperatorFile(data_dir / FILE_NAME, "keys")
         self._clock = clock
         self._now_us = now_us
         self._seen: tuple[int, int, int] | None = None
@@ -159,12 +156,7 @@ class KeyStore:
         return self._signing.get(access_key) or self._bearing.get(_hash(access_key))
 
     def _refresh(self, now: float) -> None:
-        # Renaming a new file into place changes the inode; the rest catches edits by hand.
-        try:
-            status = self._path.stat()
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-        except FileNotFoundError:
-            seen = (0, 0, 0)
+        seen = self._file.stamp()
         if seen != self._seen:
             signing, bearing = {}, {}
             for entry in self._read():
@@ -180,36 +172,26 @@ class KeyStore:
 
     def _read(self) -> list[dict[str, Any]]:
         try:
-            text = self._path.read_bytes()
-        except FileNotFoundError:
-            return []
-        try:
-            entries = json.loads(text)["keys"]
+            entries = self._file.read()
             for entry in entries:
                 if _shown(entry).secret is None and not entry["access_key_sha256"]:
                     raise ValueError("a key-only key without its hash")
         except (ValueError, KeyError, TypeError):
             raise KeyStoreError(
-                f"{self._path} is damaged; restore it from a copy, or move it away and create "
+                f"{self._file.path} is damaged; restore it from a copy, or move it away and create "
                 "new keys (objects are not affected)"
             ) from None
-        return list(entries)
+        return entries
 
     @contextmanager
     def _changing(self) -> Iterator[list[dict[str, Any]]]:
         """The entries for changing; written back unless the block raises."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A lock of its own: the key file is replaced, and a lock stays with the old inode.
-        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._file.locked():
             entries = self._read()
             before = json.dumps(entries)
             yield entries
             if json.dumps(entries) != before:
-                _replace_file(self._path, json.dumps({"version": 1, "keys": entries}, indent=1))
-        finally:
-            os.close(lock)
+                self._file.replace(entries)
 
 
 def _entry(key: AccessKey) -> dict[str, Any]:
@@ -262,18 +244,3 @@ def _made_up(length: int) -> str:
 
 def _is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
-
-
-def _replace_file(path: Path, text: str) -> None:
-    scratch = path.with_suffix(".tmp")
-    file = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(file, "w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    scratch.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,12 +36,14 @@ from gateway.app import offline_objects, visiting_buckets
 from gateway.assembly import PartReader
 from gateway.catalog.database import open_catalog, remove_catalog, writer_lock
 from gateway.catalog.queries import (
+    Usage,
     VersionRow,
     all_parts,
     applied_segments,
     find_bucket,
     find_object,
     find_setting,
+    find_usage,
     find_version,
     has_version,
     totals,
@@ -220,6 +222,15 @@ def set_delete_policy(
             await buckets.configure(account, bucket, SETTING_NAME, document)
 
     asyncio.run(configure())
+
+
+def usage(data_dir: Path, wanted: Iterable[tuple[str, str | None]]) -> list[Usage]:
+    """What accounts, or their buckets where one is named, hold; also while a server runs."""
+    catalog = DataPaths(data_dir).catalog
+    if not catalog.exists():
+        return [Usage(0, 0) for _ in wanted]
+    with closing(open_catalog(catalog)) as connection:
+        return [find_usage(connection, account, bucket) for account, bucket in wanted]
 
 
 def export_object(

@@ -35,6 +35,7 @@ from gateway.catalog.records import NoteRecord, ObjectRecord, Record
 from gateway.commits import Change, Committer, Places, UnsettledCommitError
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest, IngestedFile
+from gateway.quotas import Condition, Quotas
 from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.listing import ListRequest, ObjectEntry, Page, list_page
@@ -120,10 +121,10 @@ class Objects:
         match, say) or returns the checksum to keep. After a refusal nothing of the body is left.
         """
         await self._buckets.check_writable(new.account, new.bucket)
-        await self.check_conditions(new)
+        await self.check_conditions(new, body.length or 0)
         taken = await self._ingest.file(body, digests, new.name, new.options)
         try:
-            change = _change(new, taken, check(), digests.md5)
+            change = _change(new, taken, check(), digests.md5, self._buckets.quotas)
         except BaseException:
             await self._ingest.discard(taken)
             raise
@@ -161,9 +162,9 @@ class Objects:
         if not settling.cancelled() and (error := settling.exception()) is not None:
             log.info("commit refused after its client went away", error=repr(error))
 
-    async def check_conditions(self, new: NewObject) -> None:
+    async def check_conditions(self, new: NewObject, size: int) -> None:
         """Refuse a write early whose conditions fail now; the commit checks them again."""
-        condition = commit_condition(new)
+        condition = commit_condition(new, size, self._buckets.quotas)
         if condition is not None:
             await self._database.read(condition)
 
@@ -260,7 +261,9 @@ class Objects:
         )
 
 
-def _change(new: NewObject, taken: IngestedFile, checksum: Checksum | None, md5: bytes) -> Change:
+def _change(
+    new: NewObject, taken: IngestedFile, checksum: Checksum | None, md5: bytes, quotas: Quotas
+) -> Change:
     """What commits a body under its key; NonCanonicalDagError for another root than expected."""
     draft = taken.draft
     if new.expected_root not in (None, draft.root):
@@ -283,7 +286,7 @@ def _change(new: NewObject, taken: IngestedFile, checksum: Checksum | None, md5:
             notes=new.notes,
         )
 
-    return Change(record, draft.blocks, commit_condition(new))
+    return Change(record, draft.blocks, commit_condition(new, draft.size, quotas))
 
 
 class _KnownVersions:
@@ -321,10 +324,11 @@ class _KnownVersions:
         return version
 
 
-def commit_condition(new: NewObject) -> Callable[[sqlite3.Connection], None] | None:
-    """The check of a write's conditions against the catalog; None where there are none."""
+def commit_condition(new: NewObject, size: int, quotas: Quotas) -> Condition | None:
+    """The check of a write against the catalog: conditions, quotas; None for none."""
+    room = quotas.condition(new.account, new.bucket, size)
     if new.conditions is NO_CONDITIONS and not new.creates_only:
-        return None
+        return room
 
     def check(connection: sqlite3.Connection) -> None:
         bucket = find_bucket(connection, new.account, new.bucket)
@@ -336,6 +340,8 @@ def commit_condition(new: NewObject) -> Callable[[sqlite3.Connection], None] | N
                 Key=new.key.decode(),
             )
         check_write(new.conditions, etag_text(current) if current is not None else None)
+        if room is not None:
+            room(connection)
 
     return check
 

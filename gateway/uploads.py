@@ -90,6 +90,7 @@ class Uploads:
     async def create(self, new: NewObject, checksum: tuple[str, str] | None) -> str:
         """Open an upload for an object to be; its id, once it is durable."""
         await self._buckets.check_writable(new.account, new.bucket)
+        await self.check_room(new.account, new.bucket, 0)
         upload_id = self._new_id()
         await self._committer.commit(
             Change(
@@ -106,6 +107,12 @@ class Uploads:
             )
         )
         return upload_id
+
+    async def check_room(self, account: str, bucket: str, size: int) -> None:
+        """Refuse early what could not be completed any more: S3Error(QuotaExceeded)."""
+        room = self._buckets.quotas.condition(account, bucket, size)
+        if room is not None:
+            await self._database.read(room)
 
     async def find(self, target: UploadTarget) -> UploadRow:
         """The open upload; S3Error(NoSuchUpload), also for another key's or account's."""
@@ -216,12 +223,13 @@ class Uploads:
         S3 wants for a list that does not match (see `match_parts`), PreconditionFailed, and
         NoSuchUpload where the upload was finished meanwhile.
         """
-        condition = commit_condition(new)
-        if condition is not None:
-            await self._database.read(condition)
         for _ in range(_TRIES):
             stored = {part.number: part for part in await self.parts(upload)}
             parts = match_parts(requested, stored, part_bytes_min=self._part_bytes_min)
+            size = sum(part.size for part in parts)
+            condition = commit_condition(new, size, self._buckets.quotas)
+            if condition is not None:
+                await self._database.read(condition)
             checksum = check(parts)
             try:
                 async with self._assemblies:

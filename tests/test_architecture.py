@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
     {"gateway.stored_body"},
     {"gateway.file_draft"},
     {"gateway.commits"},
+    {"gateway.quotas"},
     {"gateway.data_dir"},
     {"gateway.recovery"},
     {"gateway.catalog"},
@@ -36,7 +37,7 @@ LAYERS: list[set[str]] = [
     {"gateway.strand"},
     {"gateway.s3"},
     {"gateway.config", "gateway.keys", "gateway.logs"},
-    {"gateway.rights", "gateway.delete_policy"},
+    {"gateway.operator_file", "gateway.rights", "gateway.delete_policy"},
     {"dsn"},
 ]
 

@@ -18,6 +18,14 @@ from gateway.s3.version_listing import VersionEntry, VersionPosition
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """How many versions there are, delete markers not counted, and how many bytes they have."""
+
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class BucketRow:
     """A bucket of an account; `created_us` in microseconds since 1970."""
 
@@ -146,6 +154,16 @@ def find_bucket(connection: sqlite3.Connection, account: str, name: str) -> Buck
         "SELECT id, name, sequence FROM buckets WHERE account = ? AND name = ?", (account, name)
     ).fetchone()
     return BucketRow(row[0], row[1], sequence_micros(row[2])) if row else None
+
+
+def find_usage(connection: sqlite3.Connection, account: str, bucket: str | None) -> Usage:
+    """What an account holds, or one of its buckets."""
+    row = connection.execute(
+        "SELECT total(objects), total(bytes) FROM buckets "
+        "WHERE account = ?1 AND (?2 IS NULL OR name = ?2)",
+        (account, bucket),
+    ).fetchone()
+    return Usage(int(row[0]), int(row[1]))
 
 
 def list_buckets(

@@ -5,6 +5,8 @@ CREATE TABLE buckets (
     account TEXT NOT NULL,
     name TEXT NOT NULL,
     sequence INTEGER NOT NULL,      -- of the record that created it
+    objects INTEGER NOT NULL DEFAULT 0,  -- versions in it, delete markers not counted,
+    bytes INTEGER NOT NULL DEFAULT 0,    -- and their sizes; kept by triggers, for quotas
     UNIQUE (account, name)
 );
 
@@ -28,6 +30,12 @@ CREATE TABLE versions (
 );
 -- The newest first, as ListObjectVersions has them.
 CREATE INDEX versions_by_key ON versions (bucket, key, sequence DESC);
+CREATE TRIGGER version_added AFTER INSERT ON versions WHEN NEW.root <> x'' BEGIN
+    UPDATE buckets SET objects = objects + 1, bytes = bytes + NEW.size WHERE id = NEW.bucket;
+END;
+CREATE TRIGGER version_removed AFTER DELETE ON versions WHEN OLD.root <> x'' BEGIN
+    UPDATE buckets SET objects = objects - 1, bytes = bytes - OLD.size WHERE id = OLD.bucket;
+END;
 CREATE INDEX markers ON versions (sequence) WHERE root = x'';
 
 -- Versions that were removed, delete markers and what was scratch: their records may be read later.

@@ -113,6 +113,8 @@ class ErrorCode(Enum):
     )
     NotImplemented = 501, "This S3 operation is not supported by Auto Drive."
     PreconditionFailed = 412, "At least one of the pre-conditions you specified did not hold."
+    # As Ceph answers. A status of 5xx would have clients try again and again.
+    QuotaExceeded = 403, "The quota of the account or the bucket is used up."
     ReplicationConfigurationNotFoundError = 404, "The replication configuration was not found"
     RequestHeaderSectionTooLarge = 400, "Your request header section exceeds the maximum size."
     RequestTimeout = (

@@ -348,3 +348,22 @@ def test_cid_with_too_long_a_name_is_1(
     file.write_bytes(b"x" * 70_000)
     assert run("cid", file, "--name", "n" * 256) == 1
     assert "Filename is too long: 256 > 255" in capsys.readouterr().err
+
+
+def test_quotas_are_set_shown_and_removed(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--data-dir", tmp_path]
+    assert run("quota", "set", *where, "--bytes", "1KiB", "--warn-objects", "5") == 0
+    assert run("quota", "set", *where, "--bucket", "b", "--objects", "3") == 0
+    printed(capsys)
+    assert run("quota", "show", *where, "--json") == 0
+    whole, bucket = json.loads(printed(capsys))["quotas"]
+    assert (whole["account"], whole["bucket"], whole["bytes_max"]) == ("main", None, 1024)
+    assert (whole["objects_warn"], whole["bytes_used"], whole["objects_used"]) == (5, 0, 0)
+    assert (bucket["bucket"], bucket["objects_max"]) == ("b", 3)
+    assert run("quota", "set", *where, "--bucket", "b") == 0
+    printed(capsys)
+    assert run("quota", "show", *where) == 0
+    assert printed(capsys) == "main  bytes_used 0  bytes_max 1024  objects_used 0  objects_warn 5\n"
+    assert run("quota", "set", *where, "--bytes", "much") == 2

@@ -150,12 +150,14 @@ def test_revoked_access_key_is_not_given_again(store: KeyStore) -> None:
 
 
 @pytest.mark.parametrize("key_only", [True, False])
-def test_revoked_key_is_refused_and_stays_listed(store: KeyStore, key_only: bool) -> None:
+def test_revoked_key_is_refused_and_stays_listed(
+    store: KeyStore, tmp_path: Path, key_only: bool
+) -> None:
     created = store.create(key_only=key_only)
     assert store.has_active()
     revoked = store.revoke(created.access_key)
     assert revoked.revoked_us == 1_700_000_000_000_000
-    assert KeyStore(store._path.parent).lookup(created.access_key) is None
+    assert KeyStore(tmp_path).lookup(created.access_key) is None
     assert store.listed() == [revoked]
     assert not store.has_active()
     assert store.revoke(created.access_key) == revoked

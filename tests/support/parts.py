@@ -28,6 +28,7 @@ from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest
 from gateway.md5_lanes import new_md5_lanes
 from gateway.objects import NewObject, Objects
+from gateway.quotas import Quotas
 from gateway.recovery import Recovered
 from gateway.s3.part_list import RequestedPart
 from gateway.uploads import Uploads, UploadTarget
@@ -80,7 +81,7 @@ class Parts:
             self.store, self.database, clock, segment_bytes_max=self._segment_bytes_max
         )
         self.committer.start()
-        self.buckets = Buckets(self.database, self.committer)
+        self.buckets = Buckets(self.database, self.committer, Quotas(lambda *_: ()))
         shared = (self.store, self.database, self.committer, self.ingest, self.buckets)
         self.objects = Objects(*shared)
         self.uploads = Uploads(

@@ -27,7 +27,7 @@ from gateway.s3.post_policy import (
 )
 from gateway.s3.xml_writer import write_post_response
 from gateway.web.bodies import RequestBody, VerifiedBody
-from gateway.web.handlers.objects import store, stored_headers
+from gateway.web.handlers.objects import store
 from gateway.web.requests import Identity, S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
@@ -112,8 +112,8 @@ async def post_object(services: Services, posted: PostedObject) -> web.StreamRes
         idle_seconds_max=services.limits.body_idle_seconds_max,
         body=posted.body,
     )
-    record = await store(services, posted.request, payload)
-    return _answer(posted, etag_text(record), stored_headers(record))
+    record, headers = await store(services, posted.request, payload)
+    return _answer(posted, etag_text(record), headers)
 
 
 async def refuse_other_type(services: Services, request: S3Request) -> NoReturn:

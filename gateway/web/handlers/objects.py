@@ -11,6 +11,7 @@ from gateway.catalog.queries import VersionRow
 from gateway.catalog.records import ObjectRecord
 from gateway.deletes import Deletion
 from gateway.objects import NewObject, etag_text
+from gateway.quotas import WARNING_HEADER
 from gateway.s3.conditions import (
     NO_CONDITIONS,
     allows_range,
@@ -46,20 +47,26 @@ VERSION_HEADER = "x-amz-version-id"
 
 async def put_object(services: Services, request: S3Request) -> web.StreamResponse:
     """Store the body under a key."""
-    return empty_response(
-        200, stored_headers(await store(services, request, services.payload(request)))
-    )
+    _, headers = await store(services, request, services.payload(request))
+    return empty_response(200, headers)
 
 
-async def store(services: Services, request: S3Request, payload: VerifiedBody) -> ObjectRecord:
-    """Store a body as the object that the request describes; its record."""
+async def store(
+    services: Services, request: S3Request, payload: VerifiedBody
+) -> tuple[ObjectRecord, dict[str, str]]:
+    """Store a body as the object that the request describes; its record, and what to answer."""
     new = new_object(services, request)
 
     def check() -> tuple[str, str, str] | None:
         checksum = payload.check()
         return (checksum[0], "FULL_OBJECT", checksum[1]) if checksum else None
 
-    return await services.objects.put(new, payload.body, payload.digests, check)
+    record = await services.objects.put(new, payload.body, payload.digests, check)
+    headers = stored_headers(record)
+    warning = services.buckets.quotas.warning(request.account, request.bucket)
+    if warning is not None:
+        headers[WARNING_HEADER] = warning
+    return record, headers
 
 
 async def get_object(services: Services, request: S3Request) -> web.StreamResponse:

@@ -67,6 +67,7 @@ async def upload_part(services: Services, request: S3Request) -> web.StreamRespo
     number = parse_part_number(request.query["partNumber"])
     payload = services.payload(request)
     upload = await services.uploads.find(_target(request))
+    await services.uploads.check_room(request.account, request.bucket, payload.body.length or 0)
     payload.ensure_checksum(ChecksumAlgorithm[upload.checksum[0]] if upload.checksum else None)
     record = await services.uploads.put_part(
         upload, number, payload.body, payload.digests, payload.check
