@@ -19,6 +19,7 @@ from gateway.catalog.queries import (
     find_bucket,
     find_notes,
     find_object,
+    find_part_checksums,
     find_sequence,
     find_version,
 )
@@ -202,6 +203,7 @@ class _Copy:
     source: VersionRow = field(init=False)
     checksum: Checksum | None = field(init=False)
     notes: Mapping[str, str] = field(init=False)
+    part_checksums: bytes | None = field(init=False)
 
     def check(self, connection: sqlite3.Connection) -> None:
         """Find the source and check the copy against the catalog."""
@@ -217,6 +219,9 @@ class _Copy:
                 "or encryption attributes.",
             )
         self.checksum = self._checksum()
+        self.part_checksums = None
+        if self.source.part_sizes and self.checksum == self.source.checksum:
+            self.part_checksums = find_part_checksums(connection, self.source.sequence)
         self.notes = self._notes(connection)
 
     def record(self, sequence: int, places: Places) -> ObjectRecord:
@@ -236,6 +241,7 @@ class _Copy:
             source.part_sizes,
             self.checksum,
             notes=self.notes,
+            part_checksums=self.part_checksums,
         )
 
     def _is_onto_itself(self, connection: sqlite3.Connection) -> bool:

@@ -26,6 +26,7 @@ from gateway.catalog.queries import (
     find_newest,
     find_notes,
     find_object,
+    find_part_checksums,
     find_sequence,
     find_version,
     seek_objects,
@@ -235,6 +236,13 @@ class Objects:
             headers["Allow"] = "DELETE"
             raise S3Error(ErrorCode.MethodNotAllowed, headers=headers, ResourceType="DeleteMarker")
         return version
+
+    async def part_checksums(self, version: VersionRow) -> bytes:
+        """The digests of a version's parts, side by side; empty where it has none."""
+        if not version.part_sizes or version.checksum is None:
+            return b""
+        find = partial(find_part_checksums, sequence=version.sequence)
+        return await self._database.read(find) or b""
 
     def reader(self, version: VersionRow) -> FileReader:
         """A reader of a version's bytes."""

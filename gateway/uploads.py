@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -286,6 +287,8 @@ class Uploads:
             (size, len(list(same))) for size, same in groupby(part.size for part in parts)
         )
 
+        part_checksums = _part_checksums(parts, checksum[0]) if checksum is not None else None
+
         def record(sequence: int, places: Places) -> ObjectRecord:
             return ObjectRecord(
                 sequence,
@@ -301,6 +304,7 @@ class Uploads:
                 checksum,
                 upload.upload_id,
                 upload.notes,
+                part_checksums,
             )
 
         def check_again(connection: sqlite3.Connection) -> None:
@@ -339,6 +343,14 @@ class Uploads:
         task = asyncio.create_task(self._ingest.run(index))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _part_checksums(parts: Sequence[PartRecord], algorithm: str) -> bytes | None:
+    """The digests of the parts side by side; None unless all of them have one."""
+    values = [part.checksum[1] for part in parts if part.checksum and part.checksum[0] == algorithm]
+    if len(values) != len(parts):
+        return None
+    return b"".join(b64decode(value) for value in values)
 
 
 def _check_open(connection: sqlite3.Connection, upload_id: str) -> None:

@@ -15,7 +15,7 @@ import orjson
 from dsn.blockstore.segments.files import SegmentKind, kind_of
 from dsn.layout import layout_segments
 from dsn.place import Place
-from gateway.catalog.queries import PART_COUNT
+from gateway.catalog.queries import CHECKSUM_KIND, PART_COUNT
 from gateway.catalog.records import (
     AbortRecord,
     BucketRecord,
@@ -39,8 +39,8 @@ _INSERT_MARKER = (
 )
 _FORGET_SHOWN = "DELETE FROM objects WHERE bucket = ? AND key = ?"
 _SHOW_NEWEST = f"""
-INSERT INTO objects (bucket, key, sequence, size, etag, part_count)
-SELECT bucket, key, sequence, size, etag, {PART_COUNT} FROM (
+INSERT INTO objects (bucket, key, sequence, size, etag, part_count, checksum)
+SELECT bucket, key, sequence, size, etag, {PART_COUNT}, {CHECKSUM_KIND} FROM (
     SELECT * FROM versions WHERE bucket = ? AND key = ? ORDER BY sequence DESC LIMIT 1
 ) WHERE root <> x''
 """
@@ -116,15 +116,16 @@ class Applier:
         )
         self._connection.executemany(
             "INSERT INTO versions (sequence, bucket, key, root, size, etag, part_sizes, checksum, "
-            "metadata, layout, log, log_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "part_checksums, metadata, layout, log, log_offset) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT DO NOTHING",
             self._versions,
         )
         self._connection.executemany(
-            "INSERT INTO objects (bucket, key, sequence, size, etag, part_count) "
-            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence, "
-            "size = excluded.size, etag = excluded.etag, part_count = excluded.part_count "
-            "WHERE excluded.sequence > sequence",
+            "INSERT INTO objects (bucket, key, sequence, size, etag, part_count, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence, "
+            "size = excluded.size, etag = excluded.etag, part_count = excluded.part_count, "
+            "checksum = excluded.checksum WHERE excluded.sequence > sequence",
             self._objects,
         )
         self._settle()
@@ -170,6 +171,7 @@ class Applier:
                 record.etag,
                 orjson.dumps(record.part_sizes) if record.part_sizes else None,
                 orjson.dumps(record.checksum).decode() if record.checksum else None,
+                record.part_checksums,
                 orjson.dumps(record.metadata),
                 record.layout,
                 place.segment,
@@ -177,7 +179,15 @@ class Applier:
             )
         )
         self._objects.append(
-            (bucket, record.key, record.sequence, record.size, record.etag, record.part_count)
+            (
+                bucket,
+                record.key,
+                record.sequence,
+                record.size,
+                record.etag,
+                record.part_count,
+                " ".join(record.checksum[:2]) if record.checksum else None,
+            )
         )
         for name, document in record.notes.items():
             _apply_note(self._connection, record.sequence, name, record.sequence, document)

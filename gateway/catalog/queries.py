@@ -92,6 +92,11 @@ class UploadRow:
     notes: dict[str, str] = field(default_factory=dict)
 
     @property
+    def checksum_kind(self) -> str | None:
+        """Algorithm and type of the checksum asked for: `CRC32 FULL_OBJECT`."""
+        return " ".join(self.checksum) if self.checksum else None
+
+    @property
     def created_us(self) -> int:
         """When it was created, in microseconds since 1970."""
         return sequence_micros(self.sequence)
@@ -108,16 +113,20 @@ PART_COUNT = (
     "FROM json_each(CAST(part_sizes AS TEXT))))"
 )
 
+# Algorithm and type of the checksum of a row of `versions`; in `objects` it is a column.
+CHECKSUM_KIND = "json_extract(checksum, '$[0]') || ' ' || json_extract(checksum, '$[1]')"
+
 # An ObjectEntry, put together by SQLite: in Python nothing is left to do for each row.
 _ENTRY_COLUMNS = (
     "o.key, o.size, "
     "CAST(lower(hex(o.etag)) || iif(o.part_count, '-' || o.part_count, '') AS BLOB), "
-    f"o.sequence >> {WORKER_BITS}"
+    f"o.sequence >> {WORKER_BITS}, o.checksum"
 )
 
 _VERSION_ENTRY_COLUMNS = (
     "key, sequence, root = x'', size, "
-    f"CAST(lower(hex(etag)) || iif(part_sizes IS NULL, '', '-' || {PART_COUNT}) AS BLOB)"
+    f"CAST(lower(hex(etag)) || iif(part_sizes IS NULL, '', '-' || {PART_COUNT}) AS BLOB), "
+    f"{CHECKSUM_KIND}"
 )
 
 # From one name to the next by a search of the tree: behind a key, or behind all that starts with
@@ -264,6 +273,14 @@ def version_sequences(connection: sqlite3.Connection, bucket: int, key: bytes) -
     return [row[0] for row in rows]
 
 
+def find_part_checksums(connection: sqlite3.Connection, sequence: int) -> bytes | None:
+    """The digests of the parts of a version, side by side, where it has any."""
+    row = connection.execute(
+        "SELECT part_checksums FROM versions WHERE sequence = ?", (sequence,)
+    ).fetchone()
+    return row[0] if row else None
+
+
 def has_versions(connection: sqlite3.Connection, bucket: int) -> bool:
     """Whether a bucket holds anything, hidden or not."""
     row = connection.execute("SELECT 1 FROM versions WHERE bucket = ?", (bucket,)).fetchone()
@@ -316,10 +333,10 @@ def _version_entries(
 ) -> list[VersionEntry]:
     """Rows as entries: of each key the first one is the latest, but of `latest_of` none."""
     entries = []
-    for key, sequence, is_marker, size, etag in rows:
+    for key, sequence, is_marker, size, etag, kind in rows:
         is_latest, latest_of = key != latest_of, key
         modified = sequence_micros(sequence)
-        entry = VersionEntry(key, sequence, is_latest, bool(is_marker), size, etag, modified)
+        entry = VersionEntry(key, sequence, is_latest, bool(is_marker), size, etag, modified, kind)
         entries.append(entry)
     return entries
 
@@ -527,7 +544,8 @@ def wrongly_listed(connection: sqlite3.Connection) -> Iterator[tuple[str, bytes,
     rows = connection.execute(
         "SELECT b.name, v.key, v.sequence, v.part_sizes, o.part_count, "
         "iif(v.root = x'', o.sequence IS NULL, "
-        "o.sequence IS v.sequence AND o.size IS v.size AND o.etag IS v.etag) "
+        "o.sequence IS v.sequence AND o.size IS v.size AND o.etag IS v.etag "
+        f"AND o.checksum IS (SELECT {CHECKSUM_KIND} FROM (SELECT v.checksum AS checksum))) "
         "FROM versions v JOIN buckets b ON b.id = v.bucket "
         "LEFT JOIN objects o ON o.bucket = v.bucket AND o.key = v.key WHERE v.sequence = "
         "(SELECT max(w.sequence) FROM versions w WHERE w.bucket = v.bucket AND w.key = v.key)"

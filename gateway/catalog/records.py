@@ -33,7 +33,8 @@ class ObjectRecord:
 
     `etag` is the MD5 of the bytes or, where `part_sizes` is given, of the parts' MD5s.
     `part_sizes` are (size in bytes, how many parts in a row). `checksum` is the algorithm, the
-    type (FULL_OBJECT or COMPOSITE) and the value as sent. `layout` is an encoded Layout. `notes`
+    type (FULL_OBJECT or COMPOSITE) and the value as sent; `part_checksums` are the parts' digests
+    of that algorithm, side by side. `layout` is an encoded Layout. `notes`
     are those that came with the version itself, as if a NoteRecord for each were in this record.
     """
 
@@ -50,6 +51,7 @@ class ObjectRecord:
     checksum: tuple[str, str, str] | None = None
     upload_id: str | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
+    part_checksums: bytes | None = None
 
     @property
     def part_count(self) -> int:
@@ -201,7 +203,7 @@ _SHORT = {
     "etag": "e", "layout": "l", "metadata": "m", "part_sizes": "p", "checksum": "c",
     "upload_id": "u", "number": "n", "md5": "d", "start": "o", "runs": "x",
     "digests": "g", "head": "h", "tail": "v", "segment": "z", "notes": "y", "name": "j",
-    "document": "D", "version": "V", "versions": "R",
+    "document": "D", "version": "V", "part_checksums": "C", "versions": "R",
 }  # fmt: skip
 _LONG = {short: name for name, short in _SHORT.items()}
 assert len(_LONG) == len(_SHORT)

@@ -23,6 +23,7 @@ CREATE TABLE versions (
     etag BLOB NOT NULL,             -- 16 bytes of MD5
     part_sizes BLOB,                -- JSON: [[size, count], ...]; NULL for a single PUT
     checksum TEXT,                  -- JSON: [algorithm, type, value]
+    part_checksums BLOB,            -- the digests of the parts, side by side
     metadata BLOB NOT NULL,         -- JSON object
     layout BLOB NOT NULL,
     log INTEGER NOT NULL,           -- where its record lies
@@ -51,6 +52,7 @@ CREATE TABLE objects (
     size INTEGER NOT NULL,
     etag BLOB NOT NULL,
     part_count INTEGER NOT NULL,
+    checksum TEXT,                  -- algorithm and type: 'CRC32 FULL_OBJECT'
     PRIMARY KEY (bucket, key)
 ) WITHOUT ROWID;
 

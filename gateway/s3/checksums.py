@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from awscrt import checksums as crt
@@ -53,6 +54,11 @@ class ChecksumAlgorithm(Enum):
     CRC64NVME = 8, lambda: _Crc(crt.crc64nvme, 8), crt.combine_crc64nvme
     SHA1 = 20, hashlib.sha1, None
     SHA256 = 32, hashlib.sha256, None
+    SHA512 = 64, hashlib.sha512, None
+    MD5 = MD5_BYTES, partial(hashlib.md5, usedforsecurity=False), None
+    XXHASH64 = 8, lambda: _XxHash(crt.XXHash.new_xxhash64()), None
+    XXHASH3 = 8, lambda: _XxHash(crt.XXHash.new_xxhash3_64()), None
+    XXHASH128 = 16, lambda: _XxHash(crt.XXHash.new_xxhash3_128()), None
 
     def __init__(
         self,
@@ -71,7 +77,10 @@ class ChecksumAlgorithm(Enum):
 
     @property
     def types(self) -> tuple[ChecksumType, ...]:
-        """The types a multipart object may have with this algorithm, the default one first."""
+        """The types a multipart object may have with this algorithm, the default one first.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+        """
         if self.combine is None:
             return (ChecksumType.COMPOSITE,)
         if self is ChecksumAlgorithm.CRC64NVME:
@@ -187,8 +196,7 @@ def expected_object_checksum(headers: Mapping[str, str]) -> ObjectChecksum | Non
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
     """
     sent = _single_checksum_header(headers)
-    named = headers.get("x-amz-checksum-type")
-    declared = _type_named(named) if named is not None else None
+    declared = declared_type(headers)
     if sent is None:
         return None
     algorithm, value = sent
@@ -285,6 +293,61 @@ def combine_parts(upload: UploadChecksum, parts: Iterable[tuple[bytes, int]]) ->
     return ObjectChecksum(algorithm, value.to_bytes(algorithm.digest_bytes, "big"))
 
 
+def completed_checksum(
+    upload: UploadChecksum | None,
+    parts: Sequence[tuple[tuple[str, str] | None, int]],
+    expected: ObjectChecksum | None,
+    declared: ChecksumType | None = None,
+) -> ObjectChecksum | None:
+    """The checksum of an object that is completed from `parts`; None where it has none.
+
+    `parts` are ((algorithm, base64) or None, length in bytes), `expected` and `declared` what the
+    request announces. An upload that was created without an algorithm may still be completed with
+    a checksum that all its parts have.
+
+    Raises S3Error: InvalidRequest for another algorithm or type than the upload's, BadDigest for
+    another checksum.
+    """
+    if upload is None:
+        if expected is None:
+            return None
+        upload = UploadChecksum(expected.algorithm, expected.type)
+        if any(checksum is None or checksum[0] != upload.algorithm.name for checksum, _ in parts):
+            raise checksum_mismatch(None, expected.algorithm)
+    if expected is not None and expected.algorithm is not upload.algorithm:
+        raise checksum_mismatch(upload.algorithm, expected.algorithm)
+    if declared not in (None, upload.type):
+        raise _invalid(
+            f"The upload was created using the {upload.type.name} checksum mode. The complete "
+            "request must use the same checksum mode."
+        )
+    digests = []
+    for checksum, length in parts:
+        digest = decode_digest(checksum[1] if checksum else "", upload.algorithm.digest_bytes)
+        if digest is None:
+            return None
+        digests.append((digest, length))
+    whole = combine_parts(upload, digests)
+    if expected not in (None, whole):
+        raise S3Error(ErrorCode.BadDigest)
+    return whole
+
+
+def checksum_mismatch(expected: ChecksumAlgorithm | None, actual: ChecksumAlgorithm) -> S3Error:
+    """InvalidRequest for a checksum of another algorithm than the upload's."""
+    name = expected.name.lower() if expected is not None else "null"
+    return _invalid(
+        f"Checksum Type mismatch occurred, expected checksum Type: {name}, "
+        f"actual checksum Type: {actual.name.lower()}"
+    )
+
+
+def declared_type(headers: Mapping[str, str]) -> ChecksumType | None:
+    """The type in x-amz-checksum-type, if it was sent. Raises S3Error InvalidRequest."""
+    named = headers.get("x-amz-checksum-type")
+    return _type_named(named) if named is not None else None
+
+
 def encode_digest(digest: bytes) -> str:
     """A digest as headers and XML carry it: base64 with padding."""
     return b64encode(digest).decode("ascii")
@@ -314,6 +377,22 @@ class _Crc:
 
     def digest(self) -> bytes:
         return self._value.to_bytes(self._bytes, "big")
+
+
+class _XxHash:
+    """Gives an XXHash of awscrt the interface of hashlib; its digests are big-endian."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, new: crt.XXHash) -> None:
+        self._hash = new
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        # It takes nothing but bytes; the copy costs a fraction of what the MD5 of them does.
+        self._hash.update(bytes(data))
+
+    def digest(self) -> bytes:
+        return bytes(self._hash.finalize())
 
 
 # Headers that share the prefix of the values but carry none.

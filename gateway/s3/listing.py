@@ -18,8 +18,9 @@ EntryT_co = TypeVar("EntryT_co", covariant=True)
 PositionT = TypeVar("PositionT")
 
 # One object in a listing: key, size in bytes, ETag in ASCII without its quotes, microseconds since
-# the epoch. A plain tuple, as the catalog gives it out: a page has a thousand of them.
-ObjectEntry = tuple[bytes, int, bytes, int]
+# the epoch, algorithm and type of its checksum (`CRC32 FULL_OBJECT`) if it has one. A plain tuple,
+# as the catalog gives it out: a page has a thousand of them.
+ObjectEntry = tuple[bytes, int, bytes, int, str | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ class Operation(Enum):
     PostObject = "PostObject"
     CopyObject = "CopyObject"
     GetObject = "GetObject"
+    GetObjectAttributes = "GetObjectAttributes"
     HeadObject = "HeadObject"
     DeleteObject = "DeleteObject"
     GetObjectAcl = "GetObjectAcl"
@@ -107,6 +108,7 @@ OBJECT_OPERATIONS = frozenset(
         Operation.PutObject,
         Operation.CopyObject,
         Operation.GetObject,
+        Operation.GetObjectAttributes,
         Operation.HeadObject,
         Operation.DeleteObject,
         Operation.GetObjectAcl,
@@ -131,6 +133,7 @@ OBJECT_OPERATIONS = frozenset(
 VERSIONED = frozenset(
     {
         Operation.GetObject,
+        Operation.GetObjectAttributes,
         Operation.HeadObject,
         Operation.DeleteObject,
         Operation.GetObjectAcl,
@@ -321,6 +324,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
     ("GET", Scope.OBJECT): (
         # The method decides first: ?uploadId on a GET must never finish an upload.
         _route("uploadId", Operation.ListParts),
+        _route("attributes", Operation.GetObjectAttributes),
         _route("uploads", ErrorCode.InvalidRequest),
         _route("versions", ErrorCode.InvalidRequest),
         _route("acl", Operation.GetObjectAcl),
@@ -346,6 +350,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
     ),
     ("GET", Scope.NAME): (
         _route("uploadId", Operation.ListParts),
+        _route("attributes", Operation.GetObjectAttributes),
         *_READ_BUCKET,
         _route("x-id=GetObject", Operation.GetObject),
         _route("x-id=ListObjects", Operation.ListObjects),

@@ -45,11 +45,15 @@ PartT = TypeVar("PartT", bound=PartRow)
 
 
 class UploadEntry(NamedTuple):
-    """One upload in a listing; `initiated` in microseconds since the epoch."""
+    """One upload in a listing; `initiated` in microseconds since the epoch.
+
+    `checksum` is the algorithm and the type asked for, as in an ObjectEntry.
+    """
 
     key: bytes
     upload_id: str
     initiated: int
+    checksum: str | None = None
 
 
 class PartEntry(NamedTuple):

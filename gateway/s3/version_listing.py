@@ -25,7 +25,8 @@ class VersionPosition(NamedTuple):
 class VersionEntry(NamedTuple):
     """One version, or delete marker, in a listing.
 
-    `etag` is ASCII without its quotes, `modified` microseconds since the epoch.
+    `etag` is ASCII without its quotes, `modified` microseconds since the epoch, `checksum` as in
+    an ObjectEntry.
     """
 
     key: bytes
@@ -35,6 +36,7 @@ class VersionEntry(NamedTuple):
     size: int
     etag: bytes
     modified: int
+    checksum: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

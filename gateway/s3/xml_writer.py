@@ -6,7 +6,9 @@ import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from gateway.s3.attributes import AttributedParts
 from gateway.s3.errors import S3Error
 from gateway.s3.etags import quote_etag
 from gateway.s3.listing import ListRequest, ObjectEntry, Page, encode_name, encode_token
@@ -67,6 +69,22 @@ class CopyResult:
     etag: str
     modified: int
     checksums: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAttributes:
+    """The attributes of an object that were asked for and are known; `etag` unquoted.
+
+    `checksums` are as in CompletedUpload. `max_parts` and `part_marker` are those of the request.
+    """
+
+    etag: str | None
+    checksums: tuple[tuple[str, str], ...]
+    parts: AttributedParts | None
+    has_storage_class: bool
+    size: int | None
+    max_parts: int
+    part_marker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +222,23 @@ def write_list_versions(
     )
 
 
+def write_object_attributes(attributes: ObjectAttributes) -> bytes:
+    """GetObjectAttributesResponse: those that are given, the ETag without its quotes."""
+    parts = ""
+    if attributes.parts is not None:
+        parts = _object_parts(attributes.parts, attributes.max_parts, attributes.part_marker)
+    checksums = "".join(_element(name, value) for name, value in attributes.checksums)
+    size = attributes.size
+    return _document(
+        "GetObjectAttributesResponse",
+        _optional("ETag", attributes.etag),
+        f"<Checksum>{checksums}</Checksum>" if checksums else "",
+        parts,
+        _element("StorageClass", STORAGE_CLASS) if attributes.has_storage_class else "",
+        f"<ObjectSize>{size}</ObjectSize>" if size is not None else "",
+    )
+
+
 def write_initiate_multipart_upload(bucket: str, key: bytes, upload_id: str) -> bytes:
     """InitiateMultipartUploadResult."""
     return _document(
@@ -262,8 +297,9 @@ def write_list_parts(
     request: ListPartsRequest,
     page: PartsPage[PartEntry],
     owner: Owner,
+    checksum: str | None = None,
 ) -> bytes:
-    """ListPartsResult."""
+    """ListPartsResult; `checksum` is the upload's algorithm and type, as in an ObjectEntry."""
     parts = (
         f"<Part><PartNumber>{part.number}</PartNumber>"
         f"<LastModified>{iso_timestamp(part.modified)}</LastModified>"
@@ -284,6 +320,7 @@ def write_list_parts(
         f"<MaxParts>{request.max_parts}</MaxParts>",
         _encoding_type(request),
         _truncation(page.is_truncated),
+        _checksum_kind(checksum),
         *parts,
     )
 
@@ -300,7 +337,8 @@ def write_list_multipart_uploads(
         f"<Upload>{_name('Key', upload.key, request)}"
         f"<UploadId>{escape(upload.upload_id)}</UploadId>{owners}"
         f"<StorageClass>{STORAGE_CLASS}</StorageClass>"
-        f"<Initiated>{iso_timestamp(upload.initiated)}</Initiated></Upload>"
+        f"<Initiated>{iso_timestamp(upload.initiated)}</Initiated>"
+        f"{_checksum_kind(upload.checksum)}</Upload>"
         for upload in page.entries
     )
     next_markers = ""
@@ -376,7 +414,7 @@ _PLAIN_IN_URL = string.ascii_letters.encode() + string.digits.encode() + b"/_.-~
 _PLAIN_IN_XML = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'&<>"')
 _CONTENTS = (
     b"<Contents><Key>%b</Key><LastModified>%b</LastModified>"
-    b"<ETag>&quot;%b&quot;</ETag><Size>%d</Size>%b"
+    b"<ETag>&quot;%b&quot;</ETag>%b<Size>%d</Size>%b"
 )
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
@@ -411,6 +449,20 @@ def _copy_result(root: str, copy: CopyResult) -> bytes:
         _element("LastModified", iso_timestamp(copy.modified)),
         _element("ETag", quote_etag(copy.etag)),
         *(_element(name, value) for name, value in copy.checksums),
+    )
+
+
+def _object_parts(page: AttributedParts, max_parts: int, marker: int) -> str:
+    parts = "".join(
+        f"<Part>{''.join(_element(name, value) for name, value in part.checksums)}"
+        f"<PartNumber>{part.number}</PartNumber><Size>{part.size}</Size></Part>"
+        for part in page.parts
+    )
+    return (
+        f"<ObjectParts>{_truncation(page.is_truncated)}<MaxParts>{max_parts}</MaxParts>"
+        f"<NextPartNumberMarker>{page.next_marker}</NextPartNumberMarker>"
+        f"<PartNumberMarker>{marker}</PartNumberMarker>{parts}"
+        f"<PartsCount>{page.count}</PartsCount></ObjectParts>"
     )
 
 
@@ -468,11 +520,21 @@ def _contents(entries: Iterable[ObjectEntry], tail: bytes, *, url_encoded: bool)
             else key,
             iso_timestamp(modified).encode(),
             etag,
+            _checksum_kind(kind).encode() if kind is not None else b"",
             size,
             tail,
         )
-        for key, size, etag, modified in entries
+        for key, size, etag, modified, kind in entries
     ]
+
+
+@lru_cache
+def _checksum_kind(kind: str | None) -> str:
+    """The elements that say which checksum there is: `CRC32 FULL_OBJECT` as two of them."""
+    if kind is None:
+        return ""
+    algorithm, type_name = kind.split()
+    return _element("ChecksumAlgorithm", algorithm) + _element("ChecksumType", type_name)
 
 
 def _version(entry: VersionEntry, request: ListVersionsRequest, owned: str) -> str:
@@ -480,7 +542,8 @@ def _version(entry: VersionEntry, request: ListVersionsRequest, owned: str) -> s
     if not entry.is_marker:
         kind = "Version"
         content = (
-            f"<ETag>&quot;{entry.etag.decode()}&quot;</ETag><Size>{entry.size}</Size>"
+            f"<ETag>&quot;{entry.etag.decode()}&quot;</ETag>{_checksum_kind(entry.checksum)}"
+            f"<Size>{entry.size}</Size>"
             f"<StorageClass>{STORAGE_CLASS}</StorageClass>"
         )
     return (

@@ -49,6 +49,7 @@ NEEDS: dict[Operation, Need] = {
     Operation.PostObject: Need.CREATE,
     Operation.CopyObject: Need.CREATE,
     Operation.GetObject: Need.READ,
+    Operation.GetObjectAttributes: Need.READ,
     Operation.HeadObject: Need.READ,
     Operation.DeleteObject: Need.WRITE,
     Operation.GetBucketAcl: Need.VISIBLE,

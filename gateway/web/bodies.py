@@ -22,6 +22,7 @@ from gateway.s3.checksums import (
     ChecksumAlgorithm,
     ExpectedChecksum,
     Hasher,
+    checksum_mismatch,
     encode_digest,
     expected_checksum,
     expected_md5,
@@ -235,15 +236,19 @@ class VerifiedBody:
         bytes_max: int,
         idle_seconds_max: float,
         body: RequestBody | None = None,
+        has_checksum: bool = True,
     ) -> None:
         """Raises S3Error for headers that announce nonsense, before a byte is read.
 
-        `body` is one of which a part has been read already, the file of a form.
+        `body` is one of which a part has been read already, the file of a form. Without
+        `has_checksum` x-amz-checksum-* is of something else than the body.
         """
         headers = request.headers
         payload_hash = request.identity.payload_hash
         self._md5 = expected_md5(headers)
-        self._checksum: ExpectedChecksum | None = expected_checksum(headers)
+        self._checksum: ExpectedChecksum | None = (
+            expected_checksum(headers) if has_checksum else None
+        )
         self._payload_hash = payload_hash
         self.body = body or RequestBody(
             request.http,
@@ -276,11 +281,7 @@ class VerifiedBody:
             self._hasher = algorithm.new()
             self.digests.add(self._hasher)
         elif self._checksum.algorithm is not algorithm:
-            raise S3Error(
-                ErrorCode.InvalidRequest,
-                f"Checksum Type mismatch occurred, expected checksum Type: {algorithm.name}, "
-                f"actual checksum Type: {self._checksum.algorithm.name}",
-            )
+            raise checksum_mismatch(algorithm, self._checksum.algorithm)
 
     def check(self) -> tuple[str, str] | None:
         """Compare everything announced with what came; the checksum to keep, (name, base64).

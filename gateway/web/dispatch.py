@@ -40,6 +40,7 @@ from gateway.web.authentication import Authenticator
 from gateway.web.authorization import authorize
 from gateway.web.bodies import is_empty
 from gateway.web.handlers import (
+    attributes,
     bucket_settings,
     buckets,
     copies,
@@ -134,6 +135,7 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.CopyObject: copies.copy_object,
     Operation.PostObject: forms.refuse_other_type,
     Operation.GetObject: objects.get_object,
+    Operation.GetObjectAttributes: attributes.get_object_attributes,
     Operation.HeadObject: objects.head_object,
     Operation.DeleteObject: objects.delete_object,
     Operation.GetObjectAcl: notes.get_object_acl,

@@ -56,11 +56,12 @@ class Services:
         self.check_room(body.body.length or 0)
         return body
 
-    async def document(self, request: S3Request) -> bytes:
-        """The body of a request that carries XML."""
+    async def document(self, request: S3Request, *, has_checksum: bool = True) -> bytes:
+        """The body of a request that carries XML; see VerifiedBody for `has_checksum`."""
         body = VerifiedBody(
             request,
             bytes_max=XML_BYTES_MAX,
             idle_seconds_max=self.limits.body_idle_seconds_max,
+            has_checksum=has_checksum,
         )
         return await body.read_document(XML_BYTES_MAX)

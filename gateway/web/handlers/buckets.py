@@ -213,7 +213,10 @@ async def list_multipart_uploads(services: Services, request: S3Request) -> web.
     wanted = parse_list_uploads(request.query)
     page = await services.uploads.list(request.account, request.bucket, wanted)
     entries = Page(
-        [UploadEntry(row.key, row.upload_id, row.created_us) for row in page.entries],
+        [
+            UploadEntry(row.key, row.upload_id, row.created_us, row.checksum_kind)
+            for row in page.entries
+        ],
         page.common_prefixes,
         page.is_truncated,
         page.last,

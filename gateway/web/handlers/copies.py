@@ -6,7 +6,7 @@ from aiohttp import web
 
 from dsn.cid import cid_text
 from gateway.catalog.sequence import sequence_micros
-from gateway.objects import Checksum, etag_text
+from gateway.objects import etag_text
 from gateway.rights import Right
 from gateway.s3.checksums import ChecksumAlgorithm
 from gateway.s3.copy_source import (
@@ -24,7 +24,7 @@ from gateway.s3.xml_writer import CopyResult, write_copy_object, write_copy_part
 from gateway.uploads import UploadTarget
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
-from gateway.web.handlers.objects import CID_HEADER, VERSION_HEADER, new_object
+from gateway.web.handlers.objects import CID_HEADER, VERSION_HEADER, checksum_elements, new_object
 from gateway.web.requests import S3Request
 from gateway.web.responses import xml_response
 from gateway.web.services import Services
@@ -67,14 +67,6 @@ async def upload_part_copy(services: Services, request: S3Request) -> web.Stream
     result = CopyResult(record.etag, sequence_micros(record.sequence), record.checksums)
     headers = {SOURCE_VERSION_HEADER: version_id(version.sequence)}
     return xml_response(write_copy_part(result), headers=headers)
-
-
-def checksum_elements(checksum: Checksum | None) -> tuple[tuple[str, str], ...]:
-    """An object's checksum as XML elements, its type included."""
-    if checksum is None:
-        return ()
-    algorithm, kind, value = checksum
-    return ((f"Checksum{algorithm}", value), ("ChecksumType", kind))
 
 
 def _source(request: S3Request) -> CopySource:

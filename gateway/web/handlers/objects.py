@@ -10,8 +10,10 @@ from dsn.node import Compression, Encryption, UploadOptions
 from gateway.catalog.queries import VersionRow
 from gateway.catalog.records import ObjectRecord
 from gateway.deletes import Deletion
-from gateway.objects import NewObject, etag_text
+from gateway.objects import Checksum, NewObject, etag_text
 from gateway.quotas import WARNING_HEADER
+from gateway.s3.attributes import part_checksum
+from gateway.s3.checksums import ChecksumAlgorithm
 from gateway.s3.conditions import (
     NO_CONDITIONS,
     allows_range,
@@ -43,6 +45,7 @@ log = structlog.get_logger()
 
 CID_HEADER = "x-amz-meta-cid"
 VERSION_HEADER = "x-amz-version-id"
+_CHECKSUM_MODE = "x-amz-checksum-mode"
 
 
 async def put_object(services: Services, request: S3Request) -> web.StreamResponse:
@@ -71,7 +74,7 @@ async def store(
 
 async def get_object(services: Services, request: S3Request) -> web.StreamResponse:
     """The bytes of an object, or a range of them; verified before they leave."""
-    version = await _find(services, request)
+    version = await find_version(services, request)
     headers = _version_headers(request, version)
     if _is_not_modified(services, request, version):
         return _not_modified(headers)
@@ -82,14 +85,14 @@ async def get_object(services: Services, request: S3Request) -> web.StreamRespon
     else:
         headers["Content-Range"] = content_range(span, version.size)
     headers.update(response_overrides(request.query))
-    if request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED" and status == 200:
-        headers.update(_checksum_headers(version))
+    if _CHECKSUM_MODE in request.headers:
+        headers.update(await _checksum_headers(services, request, version, status == 200))
     return await _send(services, request, version, span, status, headers)
 
 
 async def head_object(services: Services, request: S3Request) -> web.StreamResponse:
     """What a GET would say, without the bytes."""
-    version = await _find(services, request)
+    version = await find_version(services, request)
     headers = _version_headers(request, version)
     if _is_not_modified(services, request, version):
         return _not_modified(headers)
@@ -97,8 +100,8 @@ async def head_object(services: Services, request: S3Request) -> web.StreamRespo
     headers.update(response_overrides(request.query))
     if span is not None:
         headers["Content-Range"] = content_range(span, version.size)
-    elif request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
-        headers.update(_checksum_headers(version))
+    if _CHECKSUM_MODE in request.headers:
+        headers.update(await _checksum_headers(services, request, version, span is None))
     headers["Content-Length"] = str(version.size if span is None else len(span))
     return web.Response(status=200 if span is None else 206, headers=headers)
 
@@ -145,6 +148,14 @@ def upload_options(metadata: ObjectMetadata) -> UploadOptions:
     )
 
 
+def checksum_elements(checksum: Checksum | None) -> tuple[tuple[str, str], ...]:
+    """An object's checksum as XML elements, its type included."""
+    if checksum is None:
+        return ()
+    algorithm, kind, value = checksum
+    return ((f"Checksum{algorithm}", value), ("ChecksumType", kind))
+
+
 def stored_headers(record: ObjectRecord) -> dict[str, str]:
     """What the answer to a stored object says."""
     headers = {
@@ -159,7 +170,8 @@ def stored_headers(record: ObjectRecord) -> dict[str, str]:
     return headers
 
 
-async def _find(services: Services, request: S3Request) -> VersionRow:
+async def find_version(services: Services, request: S3Request) -> VersionRow:
+    """The version that a request reads; raises as `Objects.get`."""
     return await services.objects.get(
         request.account, request.bucket, request.key, request.query.get("versionId")
     )
@@ -188,10 +200,21 @@ def _fixed_headers(version: VersionRow) -> dict[str, str]:
     return headers
 
 
-def _checksum_headers(version: VersionRow) -> dict[str, str]:
-    if version.checksum is None:
+async def _checksum_headers(
+    services: Services, request: S3Request, version: VersionRow, whole: bool
+) -> dict[str, str]:
+    """The checksum of the object or of the part that is asked for; of a range there is none."""
+    is_wanted = request.headers[_CHECKSUM_MODE].upper() == "ENABLED"
+    number = request.query.get("partNumber")
+    if version.checksum is None or not is_wanted or not (whole or number is not None):
         return {}
     algorithm, kind, value = version.checksum
+    if number is not None and version.part_sizes:
+        digests = await services.objects.part_checksums(version)
+        found = part_checksum(ChecksumAlgorithm[algorithm], digests, int(number))
+        if found is None:
+            return {}
+        value = found
     return {f"x-amz-checksum-{algorithm.lower()}": value, "x-amz-checksum-type": kind}
 
 

@@ -14,10 +14,9 @@ from gateway.objects import NewObject, etag_text
 from gateway.s3.checksums import (
     ChecksumAlgorithm,
     ChecksumType,
-    ObjectChecksum,
     UploadChecksum,
-    combine_parts,
-    decode_digest,
+    completed_checksum,
+    declared_type,
     expected_object_checksum,
     upload_checksum,
 )
@@ -37,10 +36,10 @@ from gateway.s3.xml_writer import (
 )
 from gateway.uploads import UploadTarget
 from gateway.web.handlers.buckets import owner_of
-from gateway.web.handlers.copies import checksum_elements
 from gateway.web.handlers.objects import (
     CID_HEADER,
     VERSION_HEADER,
+    checksum_elements,
     new_object,
     upload_options,
 )
@@ -80,8 +79,11 @@ async def upload_part(services: Services, request: S3Request) -> web.StreamRespo
 
 async def complete_multipart_upload(services: Services, request: S3Request) -> web.StreamResponse:
     """Make the object of its parts. Repeating it gives the same answer."""
-    requested = read_complete_multipart_upload(await services.document(request))
+    # The checksum is that of the object, not of the list.
+    document = await services.document(request, has_checksum=False)
+    requested = read_complete_multipart_upload(document)
     expected = expected_object_checksum(request.headers)
+    declared = declared_type(request.headers)
     target = _target(request)
     try:
         upload = await services.uploads.find(target)
@@ -97,7 +99,10 @@ async def complete_multipart_upload(services: Services, request: S3Request) -> w
 
         def check(parts: Sequence[PartRecord]) -> tuple[str, str, str] | None:
             _check_size(request, parts)
-            return _checksum_of(upload, parts, expected)
+            whole = completed_checksum(
+                _asked(upload), [(part.checksum, part.size) for part in parts], expected, declared
+            )
+            return (whole.algorithm.name, whole.type.name, whole.value) if whole else None
 
         done: ObjectRecord | VersionRow = await services.uploads.complete(
             upload, new, requested, check
@@ -145,7 +150,13 @@ async def list_parts(services: Services, request: S3Request) -> web.StreamRespon
         page.next_marker,
     )
     document = write_list_parts(
-        request.bucket, request.key, upload.upload_id, wanted, entries, owner_of(request)
+        request.bucket,
+        request.key,
+        upload.upload_id,
+        wanted,
+        entries,
+        owner_of(request),
+        upload.checksum_kind,
     )
     return xml_response(document)
 
@@ -160,21 +171,8 @@ def _check_size(request: S3Request, parts: Sequence[PartRecord]) -> None:
         raise S3Error(ErrorCode.InvalidRequest, "The x-amz-mp-object-size does not match.")
 
 
-def _checksum_of(
-    upload: UploadRow, parts: Sequence[PartRecord], expected: ObjectChecksum | None
-) -> tuple[str, str, str] | None:
-    """The checksum of the whole from those of its parts; BadDigest if another was announced."""
+def _asked(upload: UploadRow) -> UploadChecksum | None:
+    """The checksum that the upload was created with."""
     if upload.checksum is None:
         return None
-    wanted = UploadChecksum(ChecksumAlgorithm[upload.checksum[0]], ChecksumType[upload.checksum[1]])
-    digests = []
-    for part in parts:
-        value = part.checksum[1] if part.checksum else ""
-        digest = decode_digest(value, wanted.algorithm.digest_bytes)
-        if digest is None:
-            return None
-        digests.append((digest, part.size))
-    whole = combine_parts(wanted, digests)
-    if expected is not None and expected != whole:
-        raise S3Error(ErrorCode.BadDigest)
-    return wanted.algorithm.name, wanted.type.name, whole.value
+    return UploadChecksum(ChecksumAlgorithm[upload.checksum[0]], ChecksumType[upload.checksum[1]])

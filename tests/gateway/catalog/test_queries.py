@@ -38,9 +38,11 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connec
 def store(catalog: sqlite3.Connection, keys: Iterable[bytes]) -> None:
     """Make these the keys of the bucket; buckets beside it hold keys everywhere."""
     catalog.execute("DELETE FROM objects")
-    rows = [(BUCKET, key, 5 << WORKER_BITS | 3, 11, ETAG, 0) for key in keys]
-    rows += [(b, key, 1, 1, ETAG, 0) for b in (BUCKET - 1, BUCKET + 1) for key in (b"\0", b"\xff")]
-    catalog.executemany("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?)", rows)
+    rows = [(BUCKET, key, 5 << WORKER_BITS | 3, 11, ETAG, 0, None) for key in keys]
+    rows += [
+        (b, key, 1, 1, ETAG, 0, None) for b in (BUCKET - 1, BUCKET + 1) for key in (b"\0", b"\xff")
+    ]
+    catalog.executemany("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def expected(
@@ -146,7 +148,7 @@ def test_entry_says_what_a_listing_shows(
 ) -> None:
     store(catalog, [b"k\0"])
     catalog.execute("UPDATE objects SET part_count = ?", (parts,))
-    entry: ObjectEntry = (b"k\0", 11, etag.encode(), 5)
+    entry: ObjectEntry = (b"k\0", 11, etag.encode(), 5, None)
     assert seek_objects(catalog, b"", None, 9, folding, bucket=BUCKET) == [entry]
 
 

@@ -17,6 +17,7 @@ from gateway.s3.checksums import (
     ObjectChecksum,
     UploadChecksum,
     combine_parts,
+    completed_checksum,
     decode_digest,
     encode_digest,
     expected_checksum,
@@ -26,7 +27,7 @@ from gateway.s3.checksums import (
 )
 from gateway.s3.errors import ErrorCode, S3Error
 
-CRC32, CRC32C, CRC64NVME, SHA1, SHA256 = ChecksumAlgorithm
+CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5, *XXHASHES = ChecksumAlgorithm
 COMPOSITE, FULL_OBJECT = ChecksumType
 CRCS = [CRC32, CRC32C, CRC64NVME]
 ZERO_CRC = "AAAAAA=="
@@ -49,6 +50,8 @@ def digest_of(algorithm: ChecksumAlgorithm, *pieces: bytes | bytearray | memoryv
         (CRC64NVME, "ae8b14860a799888"),
         (SHA1, hashlib.sha1(b"123456789").hexdigest()),
         (SHA256, hashlib.sha256(b"123456789").hexdigest()),
+        (SHA512, hashlib.sha512(b"123456789").hexdigest()),
+        (MD5, hashlib.md5(b"123456789").hexdigest()),
     ],
 )
 def test_digests_are_big_endian(algorithm: ChecksumAlgorithm, hex_digest: str) -> None:
@@ -58,6 +61,25 @@ def test_digests_are_big_endian(algorithm: ChecksumAlgorithm, hex_digest: str) -
     assert algorithm.digest_bytes == len(hex_digest) // 2
 
 
+# https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
+@pytest.mark.parametrize(
+    ("algorithm", "hex_digest"),
+    zip(
+        XXHASHES,
+        ("ef46db3751d8e999", "2d06800538d394c2", "99aa06d3014798d86001c324468d497f"),
+        strict=True,
+    ),
+)
+def test_xxhashes_are_big_endian(algorithm: ChecksumAlgorithm, hex_digest: str) -> None:
+    assert digest_of(algorithm).hex() == hex_digest
+    assert algorithm.digest_bytes == len(hex_digest) // 2
+    whole = digest_of(algorithm, bytes(1000))
+    assert digest_of(algorithm, memoryview(bytes(999)), bytearray(1)) == whole
+    hasher = algorithm.new()
+    hasher.update(b"1")
+    assert hasher.digest() == hasher.digest()
+
+
 def test_each_algorithm_has_its_header() -> None:
     assert list(BY_HEADER) == [
         "x-amz-checksum-crc32",
@@ -65,6 +87,11 @@ def test_each_algorithm_has_its_header() -> None:
         "x-amz-checksum-crc64nvme",
         "x-amz-checksum-sha1",
         "x-amz-checksum-sha256",
+        "x-amz-checksum-sha512",
+        "x-amz-checksum-md5",
+        "x-amz-checksum-xxhash64",
+        "x-amz-checksum-xxhash3",
+        "x-amz-checksum-xxhash128",
     ]
 
 
@@ -271,3 +298,63 @@ def test_what_complete_multipart_upload_may_announce(
         assert raised.value.code is expected
     else:
         assert expected_object_checksum(headers) == expected
+
+
+def part(algorithm: ChecksumAlgorithm, data: bytes) -> tuple[tuple[str, str], int]:
+    return (algorithm.name, encode_digest(digest_of(algorithm, data))), len(data)
+
+
+@pytest.mark.parametrize("algorithm", [SHA512, MD5, *XXHASHES])
+def test_newer_algorithms_are_composite_only(algorithm: ChecksumAlgorithm) -> None:
+    assert algorithm.types == (COMPOSITE,)
+    whole = completed_checksum(
+        UploadChecksum(algorithm, COMPOSITE), [part(algorithm, b"a"), part(algorithm, b"b")], None
+    )
+    assert whole is not None
+    both = digest_of(algorithm, b"a") + digest_of(algorithm, b"b")
+    assert whole.value == encode_digest(digest_of(algorithm, both)) + "-2"
+
+
+def test_an_upload_without_a_checksum_has_none() -> None:
+    assert completed_checksum(None, [(None, 5)], None) is None
+    assert completed_checksum(None, [part(CRC32, b"a")], None) is None
+
+
+def test_a_checksum_that_all_parts_have_may_be_announced_late() -> None:
+    parts = [part(CRC32, b"1234"), part(CRC32, b"56789")]
+    expected = ObjectChecksum(CRC32, digest_of(CRC32, b"123456789"))
+    assert completed_checksum(None, parts, expected) == expected
+
+
+PARTS = [part(CRC32, b"1234"), part(CRC32, b"56789")]
+RIGHT = ObjectChecksum(CRC32, digest_of(CRC32, b"123456789"))
+
+
+@pytest.mark.parametrize(
+    ("upload", "parts", "expected", "declared", "code"),
+    [
+        (None, [(None, 5)], RIGHT, None, "InvalidRequest"),
+        (None, [part(SHA1, b"a")], RIGHT, None, "InvalidRequest"),
+        (None, PARTS, ObjectChecksum(CRC32, bytes(4)), None, "BadDigest"),
+        (UploadChecksum(CRC32C, FULL_OBJECT), PARTS, RIGHT, None, "InvalidRequest"),
+        (UploadChecksum(CRC32, COMPOSITE), PARTS, None, FULL_OBJECT, "InvalidRequest"),
+        (
+            UploadChecksum(CRC32, FULL_OBJECT),
+            PARTS,
+            ObjectChecksum(CRC32, bytes(4)),
+            None,
+            "BadDigest",
+        ),
+        (UploadChecksum(CRC32, COMPOSITE), PARTS, RIGHT, None, "BadDigest"),
+    ],
+)
+def test_another_checksum_than_that_of_the_parts_is_refused(
+    upload: UploadChecksum | None,
+    parts: list[tuple[tuple[str, str] | None, int]],
+    expected: ObjectChecksum | None,
+    declared: ChecksumType | None,
+    code: str,
+) -> None:
+    with pytest.raises(S3Error) as caught:
+        completed_checksum(upload, parts, expected, declared)
+    assert caught.value.code is ErrorCode[code]

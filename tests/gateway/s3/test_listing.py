@@ -65,7 +65,7 @@ class Bucket:
 
 
 def row(key: bytes) -> ObjectEntry:
-    return (key, 1, b"etag", 0)
+    return (key, 1, b"etag", 0, None)
 
 
 def ideal(keys: Sequence[str], prefix: str, delimiter: str) -> list[str]:

@@ -116,7 +116,7 @@ def test_list_buckets() -> None:
     }
 
 
-ENTRY: ObjectEntry = (b"p/a &\n", 5, b"etag", NOON)
+ENTRY: ObjectEntry = (b"p/a &\n", 5, b"etag", NOON, "CRC32 FULL_OBJECT")
 PAGE: Page[ObjectEntry, bytes] = Page([ENTRY], [b"p/d/"])
 
 
@@ -137,6 +137,8 @@ def test_list_objects() -> None:
             {
                 "Key": "p/a &\n",
                 "ETag": '"etag"',
+                "ChecksumAlgorithm": ["CRC32"],
+                "ChecksumType": "FULL_OBJECT",
                 "Size": 5,
                 "StorageClass": "STANDARD",
                 "Owner": {"ID": "me", "DisplayName": "Me & co"},
@@ -170,7 +172,8 @@ def test_list_objects_v2() -> None:
 
 
 def test_list_objects_v2_says_little_by_default() -> None:
-    body = write_list_objects_v2("b", parse_list_objects_v2({}), PAGE, OWNER)
+    page = Page([(*ENTRY[:4], None)], [b"p/d/"])
+    body = write_list_objects_v2("b", parse_list_objects_v2({}), page, OWNER)
     for element in (b"Owner", b"Token", b"StartAfter", b"EncodingType", b"Delimiter", b"Checksum"):
         assert b"<" + element not in body
 
@@ -191,7 +194,9 @@ def test_names_are_percent_encoded_on_demand() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8))
 def test_key_without_special_characters_is_written_as_any_other(key: str) -> None:
-    page: Page[ObjectEntry, bytes] = Page([(key.encode(), 5, b"etag", NOON)], [])
+    page: Page[ObjectEntry, bytes] = Page(
+        [(key.encode(), 5, b"etag", NOON, "CRC32 FULL_OBJECT")], []
+    )
     for query, shown in (({}, escape(key)), ({"encoding-type": "url"}, quote(key.encode()))):
         body = write_list_objects_v2("b", parse_list_objects_v2(query), page, OWNER)
         assert f"<Contents><Key>{shown}</Key>".encode() in body
