@@ -43,6 +43,7 @@ from gateway.md5_lanes import new_md5_lanes
 from gateway.objects import Objects
 from gateway.quotas import Quotas, QuotaStore
 from gateway.room import Room
+from gateway.stale_uploads import StaleUploads
 from gateway.uploads import Uploads
 from gateway.web.authentication import Authenticator
 from gateway.web.dispatch import Dispatcher
@@ -59,6 +60,9 @@ WORKER_THREADS = 16
 _VISITOR = (1 << WORKER_BITS) - 1
 _INDEX_FLUSH_SECONDS = 2.0
 _CHECKPOINT_SECONDS = 5.0
+# Rules are of days; the first look is soon, for a server that is started often.
+_FIRST_SWEEP_SECONDS = 60.0
+_SWEEP_SECONDS = 3600.0
 # Objects made and not yet dropped.
 _COLLECT_AFTER = 20_000
 
@@ -252,6 +256,8 @@ class WorkerApp:
             asyncio.create_task(self._flush_index(), name="index"),
             asyncio.create_task(self._checkpoint(), name="checkpoint"),
         ]
+        if self._worker == 0:
+            self._tasks.append(asyncio.create_task(self._abort_stale_uploads(), name="lifecycle"))
 
     async def close(self) -> None:
         """Finish what was begun and close everything."""
@@ -285,6 +291,17 @@ class WorkerApp:
                 await self._database.checkpoint()
             except Exception:
                 log.exception("checkpoint failed")
+
+    async def _abort_stale_uploads(self) -> None:
+        """Do what lifecycle rules ask for; one worker of a store does."""
+        stale = StaleUploads(self._database, self._uploads)
+        await asyncio.sleep(_FIRST_SWEEP_SECONDS)
+        while True:
+            try:
+                await stale.abort_due(time.time_ns() // 1000)
+            except Exception:
+                log.exception("stale uploads not aborted")
+            await asyncio.sleep(_SWEEP_SECONDS)
 
 
 def _now_seconds() -> int:

@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"gateway.listeners"},
     {"gateway.web"},
     {"gateway.copies"},
+    {"gateway.stale_uploads"},
     {"gateway.uploads"},
     {"gateway.deletes"},
     {"gateway.objects"},

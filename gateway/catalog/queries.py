@@ -238,6 +238,15 @@ def find_settings(connection: sqlite3.Connection, name: str, setting: str) -> li
     return [row[0] for row in rows]
 
 
+def buckets_with_setting(connection: sqlite3.Connection, setting: str) -> list[tuple[int, str]]:
+    """Every bucket that has this setting, by its row id, and what it is configured to."""
+    return connection.execute(
+        "SELECT bucket, document FROM settings WHERE name = ? AND document IS NOT NULL "
+        "ORDER BY bucket",
+        (setting,),
+    ).fetchall()
+
+
 def find_setting(connection: sqlite3.Connection, bucket: int, name: str) -> str | None:
     """What a bucket is configured to under this name."""
     row = connection.execute(

@@ -42,8 +42,8 @@ class AbortRule:
     prefix: bytes
     days: int
 
-    def created_before_us(self, now_us: int) -> int:
-        """Uploads created before this are due, in microseconds since 1970.
+    def created_us_max(self, now_us: int) -> int:
+        """Uploads created up to this moment are due, both in microseconds since 1970.
 
         As on AWS an upload is due at the midnight (UTC) that follows its last day.
         """

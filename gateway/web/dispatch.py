@@ -35,6 +35,7 @@ from gateway.s3.bucket_settings import (
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
 from gateway.s3.query import parse_query
+from gateway.stale_uploads import SETTING as LIFECYCLE_SETTING
 from gateway.web import cross_origin
 from gateway.web.authentication import Authenticator
 from gateway.web.authorization import authorize
@@ -81,7 +82,7 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.DeleteBucketCors: bucket_settings.removes(cross_origin.SETTING),
     Operation.GetBucketLifecycleConfiguration: bucket_settings.get_bucket_lifecycle,
     Operation.PutBucketLifecycleConfiguration: bucket_settings.put_bucket_lifecycle,
-    Operation.DeleteBucketLifecycle: bucket_settings.removes(bucket_settings.LIFECYCLE),
+    Operation.DeleteBucketLifecycle: bucket_settings.removes(LIFECYCLE_SETTING),
     Operation.GetObjectLockConfiguration: bucket_settings.get_object_lock_configuration,
     Operation.PutObjectLockConfiguration: bucket_settings.put_object_lock_configuration,
     Operation.GetPublicAccessBlock: bucket_settings.shows(

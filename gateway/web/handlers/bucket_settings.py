@@ -19,6 +19,7 @@ from gateway.s3.tagging import (
     write_tagging,
 )
 from gateway.s3.xml_writer import write_configuration
+from gateway.stale_uploads import SETTING as LIFECYCLE_SETTING
 from gateway.web import cross_origin
 from gateway.web.bodies import is_empty
 from gateway.web.handlers.buckets import owner_of
@@ -30,7 +31,6 @@ Handler = Callable[[Services, S3Request], Awaitable[web.StreamResponse]]
 
 # The names under which they are kept.
 TAGGING = "tagging"
-LIFECYCLE = "lifecycle"
 OBJECT_LOCK = "object-lock"
 PUBLIC_ACCESS_BLOCK = "public-access-block"
 
@@ -109,8 +109,8 @@ def removes(setting: str) -> Handler:
 
 get_bucket_cors = shows(cross_origin.SETTING, ErrorCode.NoSuchCORSConfiguration)
 put_bucket_cors = keeps(cross_origin.SETTING, read_cors)
-get_bucket_lifecycle = shows(LIFECYCLE, ErrorCode.NoSuchLifecycleConfiguration)
-put_bucket_lifecycle = keeps(LIFECYCLE, read_lifecycle)
+get_bucket_lifecycle = shows(LIFECYCLE_SETTING, ErrorCode.NoSuchLifecycleConfiguration)
+put_bucket_lifecycle = keeps(LIFECYCLE_SETTING, read_lifecycle)
 put_object_lock_configuration = keeps(OBJECT_LOCK, read_lock_configuration)
 
 
