@@ -67,6 +67,17 @@ class PartReader:
         joined = self._fragment(*self.part.digests)
         return [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
 
+    def own_leaves(self) -> Iterator[tuple[bytes, int, int]]:
+        """The whole leaves that lie in the part's own segment: digest, segment, offset."""
+        digests = self.digests()
+        first = 0
+        for segment, offset, leaves, stride in self._layout.runs:
+            if segment == self.part.segment:
+                # Where one leaf stands for many, it is one leaf.
+                for i in range(leaves if stride else 1):
+                    yield digests[first + i], segment, offset + i * stride
+            first += leaves
+
     def payloads(self) -> Iterator[memoryview | bytes]:
         """All bytes of the part, in pieces of up to one chunk."""
         yield self.head()

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
+import structlog
+
 from dsn.blockstore.segments.store import SegmentStore
 from dsn.errors import BlockNotFoundError
 from dsn.layout import encode_layout
-from gateway.assembly import Assembled, assemble
+from gateway.assembly import Assembled, PartReader, assemble
 from gateway.buckets import Buckets
 from gateway.catalog.database import Database
 from gateway.catalog.queries import (
@@ -41,6 +43,8 @@ from gateway.s3.etags import composite_etag
 from gateway.s3.listing import Page
 from gateway.s3.part_list import RequestedPart, match_parts
 from gateway.s3.upload_listing import ListUploadsRequest, UploadPosition, list_uploads_page
+
+log = structlog.get_logger()
 
 ASSEMBLIES_MAX = 4
 ANNOUNCED_MAX = 10_000
@@ -338,11 +342,20 @@ class Uploads:
                 keep_leaves(assembled.leaves)
             for part in parts:
                 if self._store.files.exists(part.segment):
-                    self._store.index_segment(part.segment)
+                    self._index_part(part)
 
         task = asyncio.create_task(self._ingest.run(index))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    def _index_part(self, part: PartRecord) -> None:
+        try:
+            leaves = PartReader(self._store, part).own_leaves()
+            stop = self._store.files.size(part.segment)
+            self._store.index_blocks(leaves, {part.segment: stop})
+        except Exception:
+            # The commit stands; the index is completed at the next start.
+            log.exception("index not written")
 
 
 def _part_checksums(parts: Sequence[PartRecord], algorithm: str) -> bytes | None:

@@ -160,6 +160,32 @@ async def test_adopted_parts_are_pointed_at(parts: Parts) -> None:
     assert await parts.get("other") == CONTENT[:1_900_000]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [CONTENT[:2_000_000], bytes(2_000_000), CONTENT[: 3 * CHUNK_BYTES] * 4],
+    ids=["noise", "zeros", "repeated"],
+)
+async def test_adopted_parts_are_indexed_as_a_scan_would(parts: Parts, content: bytes) -> None:
+    upload = await parts.create_upload("key")
+    part = await parts.put_part("key", upload, 1, content)
+    known = parts.store.pending._recent
+    known.clear()
+    await parts.complete("key", upload, {1: etag(content)})
+    await asyncio.gather(*parts.uploads._background)
+    found = {digest: place for digest, place in known.items() if place.segment == part.segment}
+    assert parts.store.pending._recent_marks[part.segment] == parts.store.files.size(part.segment)
+    known.clear()
+    parts.store.index_segment(part.segment)
+    assert found == known
+    assert len(found) == len(set(_leaves(content)))
+
+
+def _leaves(content: bytes) -> list[bytes]:
+    """The full leaves of a body."""
+    starts = range(0, len(content) - CHUNK_BYTES + 1, CHUNK_BYTES)
+    return [content[at : at + CHUNK_BYTES] for at in starts]
+
+
 async def test_an_upload_is_gone_when_it_is_aborted(parts: Parts) -> None:
     upload = await parts.create_upload("key")
     await parts.put_part("key", upload, 1, CONTENT[:500_000])

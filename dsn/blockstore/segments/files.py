@@ -152,6 +152,10 @@ class SegmentFiles:
         """Whether the segment has a file."""
         return self.path(segment).exists()
 
+    def size(self, segment: int) -> int:
+        """The size of the segment in bytes; FileNotFoundError where it is missing."""
+        return self.path(segment).stat().st_size
+
     def remove(self, segment: int) -> None:
         """Unlink the segment; no error where it is gone already."""
         self.forget(segment)
