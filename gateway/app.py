@@ -222,7 +222,12 @@ class WorkerApp:
         services = self._services = Services(
             buckets,
             objects,
-            Deletes(self._database, self._committer, _delete_policies(settings)),
+            Deletes(
+                self._database,
+                self._committer,
+                _delete_policies(settings),
+                now_seconds=_now_seconds,
+            ),
             self._uploads,
             Copies(
                 self._database,

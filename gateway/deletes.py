@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,22 +28,24 @@ from gateway.delete_policy import SETTING_NAME, DeleteMode, DeletePolicy, parse_
 from gateway.objects import etag_text
 from gateway.s3.conditions import NO_DELETE_CONDITIONS, DeleteConditions, check_delete
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
+from gateway.s3.notes import check_removal
 from gateway.s3.timestamps import MICROSECONDS
 from gateway.s3.version_ids import parse_version_id
-
-# Notes that forbid a removal: an object under lock stays, also in a scratch area.
-_LOCKS = ("retention", "legal-hold")
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """One key, or one version of it, that a client wants to be rid of."""
+    """One key, or one version of it, that a client wants to be rid of.
+
+    `bypass` asks to pass over a retention in GOVERNANCE mode.
+    """
 
     account: str
     bucket: str
     key: bytes
     version_id: str | None = None
     conditions: DeleteConditions = NO_DELETE_CONDITIONS
+    bypass: bool = False
 
 
 class Deleted(NamedTuple):
@@ -73,10 +75,18 @@ class DeletePolicies:
 class Deletes:
     """Deletes objects of all accounts, as far as their buckets' policies allow."""
 
-    def __init__(self, database: Database, committer: Committer, policies: DeletePolicies) -> None:
+    def __init__(
+        self,
+        database: Database,
+        committer: Committer,
+        policies: DeletePolicies,
+        *,
+        now_seconds: Callable[[], int],
+    ) -> None:
         self._database = database
         self._committer = committer
         self._policies = policies
+        self._now_seconds = now_seconds
 
     async def policy(self, account: str, bucket: str) -> DeletePolicy:
         """The delete policy of a bucket; S3Error(NoSuchBucket)."""
@@ -97,7 +107,8 @@ class Deletes:
 
     async def delete_all(self, deletions: Sequence[Deletion]) -> list[Deleted | S3Error]:
         """Delete one after the other; what became of each, in their order."""
-        plans = [_Plan(self._policies, deletion) for deletion in deletions]
+        now = self._now_seconds()
+        plans = [_Plan(self._policies, deletion, now) for deletion in deletions]
 
         def decide_early(connection: sqlite3.Connection) -> list[Deleted | S3Error | None]:
             return [plan.early(connection) for plan in plans]
@@ -122,9 +133,10 @@ class _NothingToDeleteError(Exception):
 class _Plan:
     """What one deletion comes to, by the catalog as it is."""
 
-    def __init__(self, policies: DeletePolicies, deletion: Deletion) -> None:
+    def __init__(self, policies: DeletePolicies, deletion: Deletion, now_seconds: int) -> None:
         self._policies = policies
         self._deletion = deletion
+        self._now_seconds = now_seconds
         # What is to be removed; nothing means that a marker is to be put on.
         self._removed: tuple[int, ...] = ()
         self._removed_marker: int | None = None
@@ -176,8 +188,12 @@ class _Plan:
         if not versions:
             raise _NothingToDeleteError
         for version in versions:
-            if not find_notes(connection, version).keys().isdisjoint(_LOCKS):
-                raise S3Error(ErrorCode.AccessDenied, "The object is locked.")
+            # What somebody had locked stays, also in a scratch area.
+            check_removal(
+                find_notes(connection, version),
+                bypass=self._deletion.bypass,
+                now_seconds=self._now_seconds,
+            )
         self._removed = tuple(versions)
 
     def _check(self, version: VersionRow | None) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.object_lock import (
     HOLD_HEADER,
     MODE_HEADER,
     UNTIL_HEADER,
     Retention,
+    check_retention_change,
     parse_lock_headers,
 )
 from gateway.s3.tagging import encode_tags, parse_tagging_header, tag_count
@@ -50,6 +52,20 @@ def parse_lock_notes(headers: Mapping[str, str], *, now_seconds: int) -> dict[st
     if hold is not None:
         notes[LEGAL_HOLD] = hold
     return notes
+
+
+def check_removal(notes: Mapping[str, str], *, bypass: bool, now_seconds: int) -> None:
+    """Refuse to remove a version under legal hold or retention, by S3Error AccessDenied.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
+    """
+    if notes.get(LEGAL_HOLD) == "ON":
+        raise S3Error(
+            ErrorCode.AccessDenied, "Access Denied because object protected by object lock."
+        )
+    if RETENTION in notes:
+        retention = Retention.from_note(notes[RETENTION])
+        check_retention_change(retention, None, bypass=bypass, now_seconds=now_seconds)
 
 
 def note_headers(notes: Mapping[str, str]) -> dict[str, str]:

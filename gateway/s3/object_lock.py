@@ -101,6 +101,11 @@ def parse_lock_headers(
     return retention, hold
 
 
+def bypasses_governance(headers: Mapping[str, str]) -> bool:
+    """Whether a request asks to pass over a retention in GOVERNANCE mode; lower-case names."""
+    return headers.get(BYPASS_HEADER, "").lower() == "true"
+
+
 def read_retention(body: bytes, *, now_seconds: int) -> Retention | None:
     """Read the body of PutObjectRetention; None for an empty one, which removes the retention.
 

@@ -66,6 +66,64 @@ def test_of_racing_creators_one_wins_whatever_worker_it_meets(clients: list[Any]
             assert got == str(won.index(True)).encode()
 
 
+def test_of_racing_completes_one_wins_whatever_worker_it_meets(clients: list[Any]) -> None:
+    """And a PUT may race with them: who comes first supersedes nobody."""
+
+    def begin(key: str, index: int) -> dict[str, Any]:
+        names = {"Bucket": "shared", "Key": key}
+        upload = clients[index].create_multipart_upload(**names)["UploadId"]
+        body = str(index).encode()
+        part = clients[index].upload_part(**names, UploadId=upload, PartNumber=1, Body=body)
+        listed = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        return {**names, "UploadId": upload, "MultipartUpload": listed}
+
+    def finish(index: int, upload: dict[str, Any]) -> bool:
+        try:
+            if index == 0:
+                clients[0].put_object(
+                    Bucket="shared", Key=upload["Key"], Body=b"0", IfNoneMatch="*"
+                )
+            else:
+                clients[index].complete_multipart_upload(**upload, IfNoneMatch="*")
+        except ClientError as refused:
+            assert refused.response["Error"]["Code"] == "PreconditionFailed"
+            return False
+        return True
+
+    with ThreadPoolExecutor(5) as pool:
+        for n in range(8):
+            key = f"completed/{n}"
+            uploads = list(pool.map(partial(begin, key), range(5)))
+            won = list(pool.map(finish, range(5), uploads))
+            assert sum(won) == 1
+            got = clients[1].get_object(Bucket="shared", Key=key)["Body"].read()
+            assert got == str(won.index(True)).encode()
+            versions = clients[2].list_object_versions(Bucket="shared", Prefix=key)["Versions"]
+            assert len(versions) == 1
+
+
+def test_of_racing_updates_each_sees_the_one_before(clients: list[Any]) -> None:
+    """If-Match is a compare-and-swap over all workers: no count is lost."""
+    clients[0].put_object(Bucket="shared", Key="counter", Body=b"0")
+
+    def count(index: int) -> None:
+        done = 0
+        while done < 5:
+            got = clients[index].get_object(Bucket="shared", Key="counter")
+            body = str(int(got["Body"].read()) + 1).encode()
+            try:
+                clients[index].put_object(
+                    Bucket="shared", Key="counter", Body=body, IfMatch=got["ETag"]
+                )
+                done += 1
+            except ClientError as refused:
+                assert refused.response["Error"]["Code"] == "PreconditionFailed"
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count, range(4)))
+    assert clients[0].get_object(Bucket="shared", Key="counter")["Body"].read() == b"20"
+
+
 def test_parts_may_reach_different_workers(clients: list[Any]) -> None:
     parts = [random.Random(n).randbytes(5 * MIB) for n in range(5)]
     names = {"Bucket": "shared", "Key": "parts"}

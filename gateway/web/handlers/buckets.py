@@ -16,6 +16,7 @@ from gateway.s3.checksums import expected_checksum
 from gateway.s3.conditions import read_delete_conditions
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
 from gateway.s3.listing import Page, parse_list_objects, parse_list_objects_v2
+from gateway.s3.object_lock import bypasses_governance
 from gateway.s3.upload_listing import UploadEntry, parse_list_uploads
 from gateway.s3.version_ids import version_id
 from gateway.s3.version_listing import parse_list_versions
@@ -173,7 +174,14 @@ def _deletion(request: S3Request, item: DeleteItem) -> Deletion | S3Error:
         conditions = read_delete_conditions(item.etag, item.last_modified, item.size)
     except S3Error as error:
         return error
-    return Deletion(request.account, request.bucket, item.key, item.version_id, conditions)
+    return Deletion(
+        request.account,
+        request.bucket,
+        item.key,
+        item.version_id,
+        conditions,
+        bypasses_governance(request.headers),
+    )
 
 
 def _delete_entry(

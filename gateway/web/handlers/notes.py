@@ -10,8 +10,8 @@ from gateway.catalog.queries import VersionRow
 from gateway.s3.acl import write_acl
 from gateway.s3.notes import LEGAL_HOLD, RETENTION, TAGGING
 from gateway.s3.object_lock import (
-    BYPASS_HEADER,
     Retention,
+    bypasses_governance,
     check_retention_change,
     intrinsic_retention,
     read_legal_hold,
@@ -73,7 +73,7 @@ async def put_object_retention(services: Services, request: S3Request) -> web.St
     version = await _find(services, request)
     now_seconds = services.now_seconds()
     wanted = read_retention(await services.document(request), now_seconds=now_seconds)
-    bypass = request.headers.get(BYPASS_HEADER, "").lower() == "true"
+    bypass = bypasses_governance(request.headers)
 
     def check(notes: Mapping[str, str]) -> None:
         note = notes.get(RETENTION)

@@ -30,6 +30,7 @@ from gateway.s3.metadata import (
     upload_algorithms,
 )
 from gateway.s3.notes import note_headers, parse_notes
+from gateway.s3.object_lock import bypasses_governance
 from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
@@ -114,7 +115,14 @@ async def delete_object(services: Services, request: S3Request) -> web.StreamRes
     version = request.query.get("versionId") or None
     conditions = parse_delete_conditions(request.headers)
     done = await services.deletes.delete(
-        Deletion(request.account, request.bucket, request.key, version, conditions)
+        Deletion(
+            request.account,
+            request.bucket,
+            request.key,
+            version,
+            conditions,
+            bypasses_governance(request.headers),
+        )
     )
     headers = {}
     if done.marker is not None:

@@ -145,6 +145,19 @@ def test_scratch_is_removed_with_all_its_versions(gateway: WebGateway, wire: Wir
     assert delete(wire, "restic/repo/data/ab/abcd").status == 403
 
 
+def test_what_is_locked_stays_in_scratch_too(wire: Wire) -> None:
+    lock = {"x-amz-object-lock-mode": "GOVERNANCE"}
+    lock["x-amz-object-lock-retain-until-date"] = "2099-01-01T00:00:00Z"
+    put(wire, "restic/locks/governed", **lock)
+    put(wire, "restic/locks/held", **{"x-amz-object-lock-legal-hold": "ON"})
+    put(wire, "restic/locks/free", **{"x-amz-object-lock-legal-hold": "OFF"})
+    for key, status in (("governed", 403), ("held", 403), ("free", 204)):
+        assert delete(wire, f"restic/locks/{key}").status == status
+    bypass = {"x_amz_bypass_governance_retention": "true"}
+    assert delete(wire, "restic/locks/held", **bypass).code == "AccessDenied"
+    assert delete(wire, "restic/locks/governed", **bypass).status == 204
+
+
 def test_deletion_of_many_answers_for_each_in_order(wire: Wire) -> None:
     one, locked = put(wire, "restic/snapshots/1"), put(wire, "restic/data/1")
     put(wire, "restic/locks/1")
