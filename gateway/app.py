@@ -254,6 +254,7 @@ class WorkerApp:
             services,
             Authenticator(self._keys.lookup, lambda: datetime.now(UTC)),
             base_paths=settings.base_path,
+            domains=settings.domains,
             is_ready=lambda: self.ready,
             access_log=settings.access_log,
         )

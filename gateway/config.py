@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -127,6 +128,28 @@ def _base_path(item: object) -> object:
     return item.rstrip("/") or "/"
 
 
+def _domains(value: object) -> object:
+    items = _split(value)
+    if not isinstance(items, (list, tuple)):
+        return items
+    return tuple(dict.fromkeys(_domain(item) for item in items))
+
+
+def _domain(item: object) -> object:
+    if not isinstance(item, str):
+        return item
+    name = item.lower().removesuffix(".")
+    if not _DOMAIN.fullmatch(name) or _IPV4.fullmatch(name):
+        raise ValueError(f"{item!r} must be a host name without a port, as in s3.example.org")
+    return name
+
+
+_DOMAIN = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)
+_IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
+
+
 def _home(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, (str, Path)) and value != "" else value
 
@@ -191,6 +214,10 @@ class Settings(BaseSettings):
         default=("/s3",),
         min_length=1,
         description='Paths where S3 is mounted; "/" mounts it at the root (restic, minio-py).',
+    )
+    domains: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_domains)] = Field(
+        default=(),
+        description="Domains below which the host names the bucket, as in bucket.s3.example.org.",
     )
     tls_cert: _Path | None = Field(
         default=None,

@@ -14,17 +14,19 @@ DEFAULT_BUCKET = "default"
 
 
 class Address(NamedTuple):
-    """What a path names: the service (no bucket), a bucket (no key), or an object.
+    """What host and path name: the service (no bucket), a bucket (no key), or an object.
 
     `key` is the decoded key: valid UTF-8 without NUL, 1 to 1024 bytes. `base_path` is the
     configured path that matched, without its trailing slash (`""` for `/`). `bucket_slash`
-    tells `/s3/b/` (True) from `/s3/b` (False); it is False whenever there is a key.
+    tells `/s3/b/` (True) from `/s3/b` (False); it is False whenever there is a key. `by_host`
+    says that the host named the bucket, which is then never a flat key.
     """
 
     bucket: str | None
     key: bytes | None
     base_path: str
     bucket_slash: bool = False
+    by_host: bool = False
 
 
 def order_base_paths(paths: Iterable[str]) -> tuple[str, ...]:
@@ -39,6 +41,42 @@ def order_base_paths(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({path.rstrip("/") for path in wanted}, key=len, reverse=True))
 
 
+def order_domains(domains: Iterable[str]) -> tuple[str, ...]:
+    """Prepare configured domains (`s3.example.org`) for `host_bucket`: longest first."""
+    return tuple(sorted({domain.lower() for domain in domains}, key=len, reverse=True))
+
+
+def host_bucket(host: str, domains: Iterable[str]) -> str | None:
+    """The bucket that a Host header names in front of one of the domains; None for no bucket.
+
+    `domains` comes from `order_domains`. A host that ends in none of them is one for path style.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
+    """
+    name = _PORT.sub("", host.lower()).removesuffix(".")
+    for domain in domains:
+        if name == domain:
+            return None
+        if name.endswith(f".{domain}"):
+            return name.removesuffix(f".{domain}") or None
+    return None
+
+
+def parse_host_address(path: str, bucket: str, base_paths: Iterable[str]) -> Address | None:
+    """As `parse_address`, where the host names the bucket: all of the path is the key.
+
+    It is read below `/` where that is mounted, else below another base path.
+    """
+    base_paths = tuple(base_paths)
+    base_path = "" if "" in base_paths else _base_path_of(path, base_paths)
+    if base_path is None:
+        return None
+    raw_key = path[len(base_path) + 1 :]
+    if not raw_key:
+        return Address(bucket, None, base_path, bucket_slash=True, by_host=True)
+    return Address(bucket, check_key(_decode(raw_key)), base_path, by_host=True)
+
+
 def parse_address(path: str, base_paths: Iterable[str]) -> Address | None:
     """Read the path of a request as sent, without its query: still percent-encoded.
 
@@ -51,12 +89,10 @@ def parse_address(path: str, base_paths: Iterable[str]) -> Address | None:
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
     """
-    for base_path in base_paths:
-        rest = path[len(base_path) :]
-        if path.startswith(base_path) and (not rest or rest[0] == "/"):
-            break
-    else:
+    base_path = _base_path_of(path, base_paths)
+    if base_path is None:
         return None
+    rest = path[len(base_path) :]
     if len(rest) <= 1:
         return Address(None, None, base_path)
     raw_bucket, slash, raw_key = rest[1:].partition("/")
@@ -98,6 +134,15 @@ def check_bucket_name(name: str) -> None:
         raise S3Error(ErrorCode.InvalidBucketName, BucketName=name)
 
 
+def _base_path_of(path: str, base_paths: Iterable[str]) -> str | None:
+    for base_path in base_paths:
+        rest = path[len(base_path) :]
+        if path.startswith(base_path) and (not rest or rest[0] == "/"):
+            return base_path
+    return None
+
+
+_PORT = re.compile(r":[0-9]*\Z")
 _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _BUCKET_NAME = re.compile(r"(?!.*(?:\.\.|\.-|-\.))[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IPV4_SHAPE = re.compile(r"[0-9]+(?:\.[0-9]+){3}")

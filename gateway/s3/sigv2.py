@@ -28,10 +28,12 @@ def verify_v2(
     now: datetime,
     *,
     base_path: str = "",
+    host_bucket: str | None = None,
 ) -> None:
     """Returns if `request` was signed with `secret` and is valid at `now` (aware).
 
     `headers` are the request's with those that its query carries, `base_path` is as for SigV4.
+    The host is not signed, but the bucket that it names is: `host_bucket`.
 
     Raises S3Error: SignatureDoesNotMatch; RequestTimeTooSkewed; AccessDenied for a presigned
     request after its time; InvalidToken for a session token.
@@ -44,7 +46,7 @@ def verify_v2(
     elif now >= credentials.at:
         raise has_expired(credentials.at, now)
     claimed = credentials.signature.encode("utf-8", "surrogateescape")
-    for text in _strings_to_sign(credentials, request, headers, base_path):
+    for text in _strings_to_sign(credentials, request, headers, base_path, host_bucket):
         if hmac.compare_digest(signature_v2(secret, text).encode(), claimed):
             return
     raise S3Error(ErrorCode.SignatureDoesNotMatch)
@@ -59,7 +61,11 @@ def signature_v2(secret: str, text: str) -> str:
 
 
 def _strings_to_sign(
-    credentials: CredentialsV2, request: RequestHead, headers: Mapping[str, str], base_path: str
+    credentials: CredentialsV2,
+    request: RequestHead,
+    headers: Mapping[str, str],
+    base_path: str,
+    host_bucket: str | None,
 ) -> Iterator[str]:
     standard = (
         f"{request.method}\n{headers.get('content-md5', '')}\n{headers.get('content-type', '')}\n"
@@ -69,7 +75,8 @@ def _strings_to_sign(
         f"{name}:{value}\n" for name, value in sorted(headers.items()) if name.startswith("x-amz-")
     )
     query = _signed_query(request.raw_query)
-    for path in dict(path_forms(request.raw_path, base_path)):
+    bucket = f"/{host_bucket}" if host_bucket is not None else ""
+    for path in (bucket + form for form in dict(path_forms(request.raw_path, base_path))):
         yield f"{standard}{amz}{path}{query}"
         if path.count("/") == 1:
             # A bucket ends in a slash in what is signed, whether it does in the request or not.

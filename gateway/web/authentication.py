@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.rights import Limits
+from gateway.s3.address import Address
 from gateway.s3.credentials import (
     ALGORITHM,
     STREAMING_SIGNED,
@@ -55,8 +56,8 @@ class Authenticator:
         self._lookup = lookup
         self._now = now
 
-    def authenticate(self, head: RequestHead, base_path: str) -> Identity:
-        """Who sent the request.
+    def authenticate(self, head: RequestHead, address: Address) -> Identity:
+        """Who sent the request for what is at `address`.
 
         Raises S3Error: AccessDenied for an anonymous request and for a key after its time,
         InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed, and what malformed
@@ -68,8 +69,8 @@ class Authenticator:
 
         def verify_with(secret: str) -> Proof:
             if claim.scheme is Scheme.V2_HEADER or claim.scheme is Scheme.V2_QUERY:
-                return self._verify_v2(claim, head, secret, base_path)
-            return self._verify_v4(head, secret, base_path)
+                return self._verify_v2(claim, head, secret, address)
+            return self._verify_v4(head, secret, address.base_path)
 
         key, (payload_hash, chunk_signer) = self._prove(
             claim.access_key, verify_with, (claim.payload_hash, None)
@@ -126,9 +127,17 @@ class Authenticator:
             return credentials.payload_hash, ChunkSigner.for_request(credentials, secret)
         return credentials.payload_hash, None
 
-    def _verify_v2(self, claim: Claim, head: RequestHead, secret: str, base_path: str) -> Proof:
+    def _verify_v2(self, claim: Claim, head: RequestHead, secret: str, address: Address) -> Proof:
         headers = effective_headers(head, parse_query(head.raw_query))
-        verify_v2(parse_v2(head), secret, head, headers, self._now(), base_path=base_path)
+        verify_v2(
+            parse_v2(head),
+            secret,
+            head,
+            headers,
+            self._now(),
+            base_path=address.base_path,
+            host_bucket=address.bucket if address.by_host else None,
+        )
         if claim.payload_hash in _SIGNED_CHUNKS:
             raise S3Error(
                 ErrorCode.InvalidRequest,

@@ -17,7 +17,14 @@ from aiohttp import web
 
 from dsn.errors import BlockMismatchError, BlockNotFoundError, NonCanonicalDagError
 from gateway.logs import write_request
-from gateway.s3.address import flat_address, order_base_paths, parse_address
+from gateway.s3.address import (
+    flat_address,
+    host_bucket,
+    order_base_paths,
+    order_domains,
+    parse_address,
+    parse_host_address,
+)
 from gateway.s3.bucket_settings import (
     ACCELERATE_DOCUMENT,
     LOGGING_DOCUMENT,
@@ -170,12 +177,14 @@ class Dispatcher:
         authenticator: Authenticator,
         *,
         base_paths: tuple[str, ...],
+        domains: tuple[str, ...],
         is_ready: Callable[[], bool],
         access_log: bool,
     ) -> None:
         self._services = services
         self._authenticator = authenticator
         self._base_paths = order_base_paths(base_paths)
+        self._domains = order_domains(domains)
         self._is_ready = is_ready
         self._access_log = access_log
 
@@ -227,9 +236,13 @@ class Dispatcher:
         self, request: web.BaseRequest, request_id: str, outcome: _Outcome
     ) -> web.StreamResponse:
         path, raw_query = split_target(request.raw_path)
-        if path in ("/livez", "/readyz"):
+        bucket = self._host_bucket(request) if self._domains else None
+        if bucket is not None:
+            address = parse_host_address(path, bucket, self._base_paths)
+        elif path in ("/livez", "/readyz"):
             return self._health(path)
-        address = parse_address(path, self._base_paths)
+        else:
+            address = parse_address(path, self._base_paths)
         if address is None:
             where = ", ".join(base or "/" for base in self._base_paths)
             raise S3Error(ErrorCode.NoSuchBucket, f"There is no S3 here. It is at {where}.")
@@ -245,12 +258,14 @@ class Dispatcher:
             operation = resolve_operation("POST", address, query, HeaderFacts.of(s3.headers))
             if operation is Operation.PostObject:
                 return await self._post_form(s3, outcome)
-        s3.identity = self._authenticator.authenticate(head, address.base_path)
+        s3.identity = self._authenticator.authenticate(head, address)
         outcome.account = s3.identity.account
         operation = resolve_operation(request.method, address, query, HeaderFacts.of(s3.headers))
         operation = await self._settle(operation, s3)
         outcome.operation = operation.name
         if operation in OBJECT_OPERATIONS and address.key is None:
+            if address.by_host:
+                raise S3Error(ErrorCode.InvalidURI, "The host names a bucket, the path no key.")
             # Auto Drive reads a path of one segment as a key of the bucket `default`.
             s3.address = flat_address(address)
         if "origin" in s3.headers:
@@ -307,6 +322,9 @@ class Dispatcher:
             return False
         found = await self._services.objects.find(request.account, flat.bucket, flat.key)
         return found is not None
+
+    def _host_bucket(self, request: web.BaseRequest) -> str | None:
+        return host_bucket(request.headers.get("Host", ""), self._domains)
 
     def _health(self, path: str) -> web.StreamResponse:
         ready = path == "/livez" or self._is_ready()

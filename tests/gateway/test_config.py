@@ -142,6 +142,14 @@ def test_base_paths_are_normal_and_unique() -> None:
     assert load(flags={"base_path": ["/s3/", "/s3", "/"]}).base_path == ("/s3", "/")
 
 
+def test_domains_are_host_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSN_GATEWAY_DOMAINS", "S3.Example.org., localhost,s3.example.org")
+    assert load().domains == ("s3.example.org", "localhost")
+    for wrong in ("", "s3.example.org:3000", "*.example.org", "127.0.0.1", ".example.org", "a/b"):
+        with pytest.raises(ConfigError, match="host name without a port"):
+            load(flags={"domains": [wrong]})
+
+
 def test_data_dir_is_in_the_xdg_data_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/srv/data")
     assert load().data_dir == Path("/srv/data/dsn-gateway")

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 
 from gateway.objects import etag_text
-from gateway.s3.address import Address, check_key
+from gateway.s3.address import check_key
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
 from gateway.s3.form_data import FormDecoder, form_boundary
@@ -95,7 +95,7 @@ def read_posted(request: S3Request, form: Form, identity: Identity, now: datetim
     key = fields["key"].encode()
     if b"\0" in key:
         raise S3Error(ErrorCode.InvalidArgument, ArgumentName="key")
-    address = Address(request.bucket, check_key(key), request.address.base_path)
+    address = request.address._replace(key=check_key(key), bucket_slash=False)
     meant = S3Request(
         request.http, request.request_id, request.head, {}, form_headers(fields), address
     )

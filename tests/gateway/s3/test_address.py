@@ -10,8 +10,11 @@ from gateway.s3.address import (
     Address,
     check_bucket_name,
     flat_address,
+    host_bucket,
     order_base_paths,
+    order_domains,
     parse_address,
+    parse_host_address,
 )
 from gateway.s3.errors import ErrorCode, S3Error
 
@@ -161,3 +164,63 @@ def test_bad_bucket_names(name: str) -> None:
     with pytest.raises(S3Error) as caught:
         check_bucket_name(name)
     assert caught.value.code is ErrorCode.InvalidBucketName
+
+
+DOMAINS = order_domains(["example.org", "s3.example.org", "localhost"])
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket"),
+    [
+        ("b.s3.example.org", "b"),
+        ("b.s3.example.org:3000", "b"),
+        ("B.S3.Example.Org", "b"),
+        ("b.s3.example.org.", "b"),
+        ("a.b.c.s3.example.org", "a.b.c"),
+        ("b.localhost:80", "b"),
+        ("b.example.org", "b"),
+        ("s3.example.org", None),
+        ("s3.example.org:3000", None),
+        ("localhost", None),
+        ("bs3.example.com", None),
+        ("blocalhost", None),
+        (".localhost", None),
+        ("127.0.0.1:3000", None),
+        ("[::1]:3000", None),
+        ("", None),
+    ],
+)
+def test_host_names_a_bucket_below_a_domain(host: str, bucket: str | None) -> None:
+    assert host_bucket(host, DOMAINS) == bucket
+    assert host_bucket(host, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "base_paths", "key", "base_path"),
+    [
+        ("/", ["/"], None, ""),
+        ("/k", ["/"], b"k", ""),
+        ("/a/b/", ["/"], b"a/b/", ""),
+        ("//", ["/"], b"/", ""),
+        ("//a", ["/"], b"/a", ""),
+        ("/../a", ["/"], b"../a", ""),
+        ("/a%2Fb+%0a", ["/"], b"a/b+\n", ""),
+        ("/livez", ["/"], b"livez", ""),
+        ("/s3/k", ["/s3"], b"k", "/s3"),
+        ("/s3", ["/s3"], None, "/s3"),
+        ("/s3/", ["/s3"], None, "/s3"),
+        # At the root all of the path is the key, as on AWS.
+        ("/s3/k", ["/", "/s3"], b"s3/k", ""),
+        ("/s3", ["/", "/s3"], b"s3", ""),
+    ],
+)
+def test_path_is_the_key_where_the_host_names_the_bucket(
+    path: str, base_paths: list[str], key: bytes | None, base_path: str
+) -> None:
+    address = parse_host_address(path, "b", order_base_paths(base_paths))
+    assert address == Address("b", key, base_path, bucket_slash=key is None, by_host=True)
+
+
+def test_other_paths_of_a_bucket_host_are_nowhere() -> None:
+    assert parse_host_address("/k", "b", S3) is None
+    assert parse_host_address("/s3x", "b", S3) is None
