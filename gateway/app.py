@@ -9,23 +9,25 @@ import secrets
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
 import uvloop
 from aiohttp import web
 
+from gateway import logs
 from gateway.buckets import Buckets
 from gateway.budget import ByteBudget
 from gateway.catalog.database import Database
 from gateway.catalog.queries import last_sequence
 from gateway.catalog.sequence import WORKER_BITS, SequenceClock
 from gateway.commits import Committer
-from gateway.config import Settings
+from gateway.config import ConfigError, Settings, reloaded
 from gateway.copies import Copies
 from gateway.data_dir import (
     DataDirLockedError,
@@ -77,11 +79,16 @@ def prepare(settings: Settings) -> None:
     recover_data_dir(settings.data_dir)
 
 
-def run_worker(settings: Settings, listeners: list[Listener], worker: int) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second one leaves at once."""
+def run_worker(
+    settings: Settings, listeners: list[Listener], worker: int, load: Callable[[], Settings]
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second one leaves at once.
+
+    SIGHUP has the settings loaded anew.
+    """
     _spare_the_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listeners, worker))
+        runner.run(_serve(settings, listeners, worker, load))
 
 
 def _spare_the_collector() -> None:
@@ -95,7 +102,9 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_COLLECT_AFTER, 50, 50)
 
 
-async def _serve(settings: Settings, listeners: list[Listener], worker: int) -> None:
+async def _serve(
+    settings: Settings, listeners: list[Listener], worker: int, load: Callable[[], Settings]
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -120,6 +129,12 @@ async def _serve(settings: Settings, listeners: list[Listener], worker: int) -> 
         # aiohttp listens again, with a queue of 128 unless told otherwise.
         site = web.SockSite(runner, listener.socket, ssl_context=context, backlog=BACKLOG)
         await site.start()
+
+    def reload() -> None:
+        nonlocal settings
+        settings = _reload(settings, load, worker_app, context)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
     worker_app.ready = True
     log.info("serving", worker=worker)
     await stopping.wait()
@@ -128,6 +143,31 @@ async def _serve(settings: Settings, listeners: list[Listener], worker: int) -> 
     await runner.cleanup()
     await worker_app.close()
     log.info("stopped", worker=worker)
+
+
+def _reload(
+    current: Settings,
+    load: Callable[[], Settings],
+    worker_app: WorkerApp,
+    context: ssl.SSLContext | None,
+) -> Settings:
+    """Take over what can change while running; the settings from now on.
+
+    What cannot be used changes nothing: a server does not end because of a typing error.
+    """
+    try:
+        settings, left = reloaded(current, load())
+        if context is not None and settings.tls_cert is not None:
+            # First into a context of its own: half of a pair must not get into the one in use.
+            _tls_context(settings)
+            context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (ConfigError, OSError) as error:
+        log.error("configuration not reloaded", error=str(error))
+        return current
+    logs.configure(settings.log_level, settings.log_format)
+    worker_app.reconfigure(settings)
+    log.info("configuration reloaded", needs_restart=left)
+    return settings
 
 
 @asynccontextmanager
@@ -241,9 +281,7 @@ class WorkerApp:
             ),
             self._ingest,
             Downloads(reading, self._threads, self._sending_threads),
-            Limits(
-                settings.object_bytes_max, settings.put_bytes_max, settings.body_idle_seconds_max
-            ),
+            _limits(settings),
             settings.region,
             now_seconds=_now_seconds,
             check_room=Room(
@@ -252,7 +290,11 @@ class WorkerApp:
         )
         self.dispatcher = Dispatcher(
             services,
-            Authenticator(self._keys.lookup, lambda: datetime.now(UTC)),
+            Authenticator(
+                self._keys.lookup,
+                lambda: datetime.now(UTC),
+                timedelta(seconds=settings.clock_skew_seconds_max),
+            ),
             base_paths=settings.base_path,
             domains=settings.domains,
             is_ready=lambda: self.ready,
@@ -264,6 +306,11 @@ class WorkerApp:
         ]
         if self._worker == 0:
             self._tasks.append(asyncio.create_task(self._abort_stale_uploads(), name="lifecycle"))
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take over the options that can change while running."""
+        self._services = replace(self._services, limits=_limits(settings))
+        self.dispatcher.reconfigure(self._services, access_log=settings.access_log)
 
     async def close(self) -> None:
         """Finish what was begun and close everything."""
@@ -320,6 +367,10 @@ def _delete_policies(settings: Settings) -> DeletePolicies:
         parse_policy(settings.delete_policy),
         {bucket: parse_policy(policy) for bucket, _, policy in by_bucket},
     )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.object_bytes_max, settings.put_bytes_max, settings.body_idle_seconds_max)
 
 
 def _new_upload_id() -> str:

@@ -133,22 +133,29 @@ def serve(
     ] = None,
     options: Set = None,
 ) -> None:
-    """Run the gateway until SIGTERM, which lets requests in flight finish."""
-    settings = _settings(
-        config,
-        options,
-        data_dir=data_dir,
-        addr=addr or None,
-        workers=workers,
-        base_path=base_path or None,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        log_level=log_level,
-        log_format=log_format,
-    )
+    """Run the gateway until SIGTERM, which lets requests in flight finish.
+
+    SIGHUP loads the configuration anew.
+    """
+
+    def load() -> Settings:
+        return _settings(
+            config,
+            options,
+            data_dir=data_dir,
+            addr=addr or None,
+            workers=workers,
+            base_path=base_path or None,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            log_level=log_level,
+            log_format=log_format,
+        )
+
+    settings = load()
     from gateway import supervisor
 
-    raise typer.Exit(supervisor.serve(settings))
+    raise typer.Exit(supervisor.serve(settings, load))
 
 
 @keys_cli.command("create")

@@ -369,6 +369,30 @@ def load(config: Path | None = None, flags: Mapping[str, object] | None = None) 
         ) from None
 
 
+RELOADABLE = frozenset(
+    {
+        *("access_log", "log_format", "log_level", "tls_cert", "tls_key"),
+        *("body_idle_seconds_max", "object_bytes_max", "put_bytes_max"),
+    }
+)
+"""Options that a running server takes over on SIGHUP."""
+
+
+def reloaded(current: Settings, fresh: Settings) -> tuple[Settings, list[str]]:
+    """The settings with what can change while running taken over from newly loaded ones.
+
+    Beside them the names of the options that changed and need a restart.
+    """
+    changed = [
+        name for name in Settings.model_fields if getattr(current, name) != getattr(fresh, name)
+    ]
+    taken = {name: getattr(fresh, name) for name in changed if name in RELOADABLE}
+    if (current.tls_cert is None) != (fresh.tls_cert is None):
+        # Whether there is TLS at all is a matter of the sockets.
+        taken = {name: taken[name] for name in taken if name not in ("tls_cert", "tls_key")}
+    return current.model_copy(update=taken), [name for name in changed if name not in taken]
+
+
 def example() -> str:
     """The text of `config.example.toml`: every option at its default, as comments."""
     lines = [
@@ -378,7 +402,8 @@ def example() -> str:
         "# over this file, this file over the default. An unknown key is an error.",
     ]
     for name, field in Settings.model_fields.items():
-        lines += ["", *textwrap.wrap(f"{field.description}", 96, **_COMMENT)]
+        note = " SIGHUP takes a change over." if name in RELOADABLE else ""
+        lines += ["", *textwrap.wrap(f"{field.description}{note}", 96, **_COMMENT)]
         default = field.get_default(call_default_factory=False)
         if name == "data_dir":
             lines += ["# By default dsn-gateway in the XDG data home."]

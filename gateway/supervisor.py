@@ -1,7 +1,8 @@
 """Starts the gateway: keys, data directory, sockets, workers; and keeps the workers running.
 
 With one worker it serves in this process. With more it forks them, starts a crashed one again,
-and passes signals on: SIGTERM and SIGINT drain, a second one leaves at once, SIGHUP goes to all.
+and passes signals on: SIGTERM and SIGINT drain, a second one leaves at once, SIGHUP has the
+settings loaded anew.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 import structlog
 
 from gateway import app, listeners, logs
-from gateway.config import ConfigError, Settings
+from gateway.config import ConfigError, Settings, reloaded
 from gateway.keys import AccessKey, KeyStore
 from gateway.listeners import Listener
 
@@ -43,8 +45,10 @@ class RefusedError(Exception):
     """The gateway would be open to the world, or useless; the message says what to do."""
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, load: Callable[[], Settings]) -> int:
     """Runs the gateway until it is told to stop; returns the exit code.
+
+    `load` gives the settings anew when SIGHUP asks for it.
 
     0 after a drain, 1 when workers cannot be kept running, 130 or 143 after a second SIGINT or
     SIGTERM. Raises ConfigError, RefusedError, ListenError, and DataDirLockedError of `app`.
@@ -69,11 +73,11 @@ def serve(settings: Settings) -> int:
         first = None if known else keys.create()
         _greet(settings, held, first, active)
         if settings.workers > 1:
-            return _Workers(settings, held).run()
+            return _Workers(settings, held, load).run()
         # A terminal that closes must not end a server that does not handle the signal.
         signal.signal(signal.SIGHUP, lambda *_: None)
         _announce(settings, held)
-        app.run_worker(settings, held, 0)
+        app.run_worker(settings, held, 0, load)
         return 0
     finally:
         listeners.close(held)
@@ -124,6 +128,7 @@ class _Workers:
 
     settings: Settings
     held: list[Listener]
+    load: Callable[[], Settings]
     workers: list[_Worker] = field(default_factory=list)
     listening: int = 0
     announced: bool = False
@@ -155,7 +160,7 @@ class _Workers:
                 if number in (signal.SIGTERM, signal.SIGINT):
                     return self._drain()
                 if number == signal.SIGHUP:
-                    self._signal_all(signal.SIGHUP)
+                    self._reload()
             for worker, status in self._dead():
                 self._note_crash(worker, status)
                 if worker.failures >= START_FAILURES_MAX and not self._proven():
@@ -224,6 +229,17 @@ class _Workers:
         log.info("stopped")
         return 0 if clean else 1
 
+    def _reload(self) -> None:
+        """Have every worker load the settings anew, and start later ones with them."""
+        try:
+            settings, _ = reloaded(self.settings, self.load())
+            _check_tls(settings)
+        except ConfigError as error:
+            log.error("configuration not reloaded", error=str(error))
+            return
+        self.settings = settings
+        self._signal_all(signal.SIGHUP)
+
     def _signal_all(self, number: int) -> None:
         for worker in self.workers:
             if worker.pid:
@@ -262,7 +278,7 @@ class _Workers:
             ).start()
             mine = listeners.for_worker(self.held)
             os.write(self.ready_writer, b".")
-            app.run_worker(self.settings, mine, number)
+            app.run_worker(self.settings, mine, number, self.load)
             code = 0
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else 1

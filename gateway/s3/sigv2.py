@@ -11,13 +11,13 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from gateway.s3.credentials import CredentialsV2, RequestHead
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.operations import SUBRESOURCES
-from gateway.s3.sigv4 import check_skew, has_expired, path_forms, refuse_session_token
+from gateway.s3.sigv4 import SKEW_MAX, check_skew, has_expired, path_forms, refuse_session_token
 
 
 def verify_v2(
@@ -29,6 +29,7 @@ def verify_v2(
     *,
     base_path: str = "",
     host_bucket: str | None = None,
+    skew_max: timedelta = SKEW_MAX,
 ) -> None:
     """Returns if `request` was signed with `secret` and is valid at `now` (aware).
 
@@ -42,7 +43,7 @@ def verify_v2(
     if "x-amz-security-token" in headers:
         raise S3Error(ErrorCode.InvalidToken, "Session tokens are not supported.")
     if not credentials.presigned:
-        check_skew(credentials.at, credentials.date, now)
+        check_skew(credentials.at, credentials.date, now, skew_max)
     elif now >= credentials.at:
         raise has_expired(credentials.at, now)
     claimed = credentials.signature.encode("utf-8", "surrogateescape")

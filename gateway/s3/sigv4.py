@@ -32,6 +32,7 @@ def verify(
     now: datetime,
     *,
     base_path: str = "",
+    skew_max: timedelta = SKEW_MAX,
 ) -> None:
     """Returns if `request` was signed with `secret` and is valid at `now` (aware).
 
@@ -44,7 +45,7 @@ def verify(
     session token.
     """
     refuse_session_token(request)
-    _check_time(credentials, now)
+    _check_time(credentials, now, skew_max)
     _check_all_signed(credentials, request)
     signer = credentials.signer
     if not signer.signed_set <= request.headers.keys():
@@ -124,14 +125,14 @@ def refuse_session_token(request: RequestHead) -> None:
         raise S3Error(ErrorCode.InvalidToken, "Session tokens are not supported.")
 
 
-def check_skew(signed_at: datetime, text: str, now: datetime) -> None:
+def check_skew(signed_at: datetime, text: str, now: datetime, skew_max: timedelta) -> None:
     """Raise S3Error(RequestTimeTooSkewed) for a request signed too long ago or ahead of time."""
-    if abs(now - signed_at) > SKEW_MAX:
+    if abs(now - signed_at) > skew_max:
         raise S3Error(
             ErrorCode.RequestTimeTooSkewed,
             RequestTime=text,
             ServerTime=iso_time(now),
-            MaxAllowedSkewMilliseconds=SKEW_MAX // timedelta(milliseconds=1),
+            MaxAllowedSkewMilliseconds=skew_max // timedelta(milliseconds=1),
         )
 
 
@@ -145,16 +146,16 @@ def has_expired(expiry: datetime, now: datetime) -> S3Error:
     )
 
 
-def _check_time(credentials: Credentials, now: datetime) -> None:
+def _check_time(credentials: Credentials, now: datetime, skew_max: timedelta) -> None:
     if credentials.expires is None:
-        check_skew(credentials.time.at, credentials.time.timestamp, now)
+        check_skew(credentials.time.at, credentials.time.timestamp, now, skew_max)
         return
     expiry = credentials.time.at + timedelta(seconds=credentials.expires)
     if now >= expiry:
         expired = has_expired(expiry, now)
         expired.fields["X-Amz-Expires"] = credentials.expires
         raise expired
-    if credentials.time.at - now > SKEW_MAX:
+    if credentials.time.at - now > skew_max:
         raise S3Error(
             ErrorCode.AccessDenied,
             "Request is not valid yet",

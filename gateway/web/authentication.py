@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from gateway.rights import Limits
@@ -24,7 +24,7 @@ from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.post_policy import find_signer
 from gateway.s3.query import parse_query
 from gateway.s3.sigv2 import verify_v2
-from gateway.s3.sigv4 import ChunkSigner, verify
+from gateway.s3.sigv4 import SKEW_MAX, ChunkSigner, verify
 from gateway.web.requests import Identity, effective_headers
 
 Proof = tuple[str, ChunkSigner | None]
@@ -52,9 +52,15 @@ class Key(Protocol):
 class Authenticator:
     """Verifies requests against the keys that `lookup` knows."""
 
-    def __init__(self, lookup: Callable[[str], Key | None], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        lookup: Callable[[str], Key | None],
+        now: Callable[[], datetime],
+        skew_max: timedelta = SKEW_MAX,
+    ) -> None:
         self._lookup = lookup
         self._now = now
+        self._skew_max = skew_max
 
     def authenticate(self, head: RequestHead, address: Address) -> Identity:
         """Who sent the request for what is at `address`.
@@ -122,7 +128,14 @@ class Authenticator:
         credentials = parse_authorization(head)
         if credentials is None:
             raise S3Error(ErrorCode.AccessDenied)
-        verify(credentials, secret, head, self._now(), base_path=base_path)
+        verify(
+            credentials,
+            secret,
+            head,
+            self._now(),
+            base_path=base_path,
+            skew_max=self._skew_max,
+        )
         if credentials.payload_hash in _SIGNED_CHUNKS:
             return credentials.payload_hash, ChunkSigner.for_request(credentials, secret)
         return credentials.payload_hash, None
@@ -137,6 +150,7 @@ class Authenticator:
             self._now(),
             base_path=address.base_path,
             host_bucket=address.bucket if address.by_host else None,
+            skew_max=self._skew_max,
         )
         if claim.payload_hash in _SIGNED_CHUNKS:
             raise S3Error(

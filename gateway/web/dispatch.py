@@ -188,6 +188,11 @@ class Dispatcher:
         self._is_ready = is_ready
         self._access_log = access_log
 
+    def reconfigure(self, services: Services, *, access_log: bool) -> None:
+        """What requests from now on are answered with."""
+        self._services = services
+        self._access_log = access_log
+
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; never raises but when the connection is to be dropped."""
         started = time.perf_counter()
@@ -291,6 +296,8 @@ class Dispatcher:
         form = await forms.read_form(self._services, form_as_sent)
         identity = self._authenticator.authenticate_form(form.fields)
         outcome.account = identity.account
+        if "origin" in form_as_sent.headers:
+            await self._cors(form_as_sent, identity.account)
         now = datetime.fromtimestamp(self._services.now_seconds(), UTC)
         posted = forms.read_posted(form_as_sent, form, identity, now)
         if identity.limits is not None:

@@ -34,7 +34,7 @@ def prepare(settings) -> None:
         raise DataDirLockedError(f"{settings.data_dir} is in use") from None
 
 
-def run_worker(settings, listeners, worker: int) -> None:
+def run_worker(settings, listeners, worker: int, load) -> None:
     if os.environ.get("FAIL_AT_START"):
         raise RuntimeError("cannot start")
     asyncio.run(_run(listeners, worker))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 
+import botocore.auth
 import pytest
 from botocore.auth import HmacV1Auth, HmacV1QueryAuth
 from botocore.awsrequest import AWSRequest
@@ -13,13 +16,21 @@ from botocore.credentials import Credentials
 from gateway.s3.credentials import RequestHead, Scheme, find_claim, parse_v2
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.query import parse_query
-from gateway.s3.sigv2 import verify_v2
+from gateway.s3.sigv2 import signature_v2, verify_v2
 from gateway.web.requests import effective_headers
 from tests.gateway.s3.test_sigv4 import head_of, requeried, with_header
 
 ACCESS_KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 HOST = "127.0.0.1:9000"
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 3, 1, 12, 30, 5, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _clients_clock() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.auth, "time", SimpleNamespace(time=NOW.timestamp))
+        patch.setattr(botocore.auth, "formatdate", lambda **_: format_datetime(NOW, usegmt=True))
+        yield
 
 
 def signed(
@@ -128,8 +139,6 @@ def test_x_amz_date_stands_for_the_date() -> None:
     request = with_header(signed(), "date", None)
     # What boto calls by the name is the date itself, which is then not in its line.
     text = f"GET\n\n\n\nx-amz-date:{date}\n/s3/bucket/key"
-    from gateway.s3.sigv2 import signature_v2
-
     signature = signature_v2(SECRET, text)
     request = with_header(request, "x-amz-date", date)
     check(with_header(request, "authorization", f"AWS {ACCESS_KEY}:{signature}"))
