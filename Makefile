@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV ?= uv
 ARGS ?=
 
-.PHONY: help run test long clients s3-tests lint types bench-quick lock clean
+.PHONY: help run test long clients s3-tests docs lint types bench-quick lock clean
 
 help:
 	@echo "make run      install into $(VENV) and serve ./data on 127.0.0.1:3000 (ARGS='--workers 2')"
@@ -14,6 +14,7 @@ help:
 	@echo "make long     the tests that take minutes or gigabytes"
 	@echo "make clients  the tests that drive rclone, aws, boto3 and the JavaScript SDK"
 	@echo "make s3-tests S3_TESTS=DIR   run a checkout of ceph/s3-tests, in every delete policy"
+	@echo "make docs     write docs/s3-compatibility.md from the code"
 	@echo "make bench-quick  every benchmark, tiny: proves that the harness works"
 	@echo "make lint     ruff"
 	@echo "make types    mypy --strict"
@@ -33,6 +34,9 @@ clients: $(VENV)/.installed-tests
 
 s3-tests: $(VENV)/.installed-tests
 	$(BIN)/python -m tests.conformance.s3_tests $(S3_TESTS) $(ARGS)
+
+docs: $(VENV)/.installed-tests
+	$(BIN)/python -m tests.conformance.compatibility
 
 lint: $(VENV)/.installed-tests
 	$(BIN)/ruff check

@@ -30,8 +30,11 @@ HERE = Path(__file__).parent
 FILES = ("test_s3.py", "test_headers.py")
 """What the suite holds of S3 itself; the rest is about IAM, STS, SNS and S3 Select."""
 
-MODES: dict[str, tuple[str, ...]] = {"deny": ()}
-"""The delete policies that the suite runs against, and the flags of `serve` for each."""
+MODES: dict[str, tuple[str, ...]] = {
+    "deny": (),
+    "hide": ("--set", "delete_policy=hide", "--set", "implicit_buckets=false"),
+}
+"""Modes of the gateway and their flags of `serve`: all defaults, and as close to AWS as it gets."""
 
 WORKERS = 4
 TEST_SECONDS_MAX = 60
@@ -48,15 +51,24 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """How a run of the whole suite ends: counts, and the reason of each test that fails."""
+
+    tests: int
+    skipped: int
+    failures: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Where a run differs from the table. Each field is a sorted list of tests."""
 
     failed: list[str]
     passed: list[str]
-    unknown: list[str]
+    missing: list[str]
 
     def __bool__(self) -> bool:
-        return bool(self.failed or self.passed or self.unknown)
+        return bool(self.failed or self.passed or self.missing)
 
 
 def run_suite(checkout: Path, mode: str, select: str | None = None) -> dict[str, Outcome]:
@@ -76,25 +88,25 @@ def run_suite(checkout: Path, mode: str, select: str | None = None) -> dict[str,
             server.close()
 
 
-def expected_failures(mode: str) -> dict[str, str]:
-    """The tests that fail on purpose in this mode, each with its reason."""
+def expected_outcomes(mode: str) -> Expected:
+    """What `expected/MODE.toml` says. Raises ValueError for a test that has two reasons."""
     path = HERE / "expected" / f"{mode}.toml"
-    groups = tomllib.loads(path.read_text())["group"] if path.exists() else []
+    table = tomllib.loads(path.read_text())
     failures: dict[str, str] = {}
-    for group in groups:
+    for group in table["group"]:
         for test in group["tests"]:
             if test in failures:
                 raise ValueError(f"{path}: {test} is listed twice")
             failures[test] = group["reason"]
-    return failures
+    return Expected(table["tests"], table["skipped"], failures)
 
 
 def compare(outcomes: dict[str, Outcome], expected: dict[str, str], whole: bool) -> Comparison:
     """What failed unexpectedly, what passed unexpectedly, and, of a `whole` run, what is gone."""
     bad = {test for test, found in outcomes.items() if found.outcome == "failed"}
     good = {test for test, found in outcomes.items() if found.outcome == PASSED}
-    unknown = sorted(expected.keys() - outcomes.keys()) if whole else []
-    return Comparison(sorted(bad - expected.keys()), sorted(good & expected.keys()), unknown)
+    missing = sorted(expected.keys() - outcomes.keys()) if whole else []
+    return Comparison(sorted(bad - expected.keys()), sorted(good & expected.keys()), missing)
 
 
 def _run_against(
@@ -184,12 +196,20 @@ def main(arguments: list[str] | None = None) -> int:
         if given.report:
             document = {name: vars(found) for name, found in sorted(outcomes.items())}
             (given.report / f"{mode}.json").write_text(json.dumps(document, indent=1))
-        print(f"{mode}: {dict(Counter(found.outcome for found in outcomes.values()))}")
-        difference = compare(outcomes, expected_failures(mode), whole=given.select is None)
+        counts = Counter(found.outcome for found in outcomes.values())
+        print(f"{mode}: {len(outcomes)} tests, {dict(counts)}")
+        expected = expected_outcomes(mode)
+        difference = compare(outcomes, expected.failures, whole=given.select is None)
         for title, tests in vars(difference).items():
             for test in tests:
                 print(f"{mode}: unexpectedly {title}: {test}")
         differs = differs or bool(difference)
+        if not given.select and (len(outcomes), counts["skipped"]) != (
+            expected.tests,
+            expected.skipped,
+        ):
+            print(f"{mode}: expected {expected.tests} tests, {expected.skipped} skipped")
+            differs = True
     return int(differs)
 
 

@@ -1,0 +1,240 @@
+"""Writes docs/s3-compatibility.md out of the code: `python -m tests.conformance.compatibility`.
+
+Operations come from the table of handlers, errors from the table of codes, numbers from what is
+expected of ceph/s3-tests. Only what differs from AWS, and why, is written here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from pathlib import Path
+
+from gateway.s3.errors import ErrorCode
+from gateway.s3.operations import Operation
+from gateway.web.dispatch import HANDLERS
+from tests.conformance.s3_tests import MODES, expected_outcomes
+
+PAGE = Path(__file__).parents[2] / "docs/s3-compatibility.md"
+
+UNSUPPORTED = (
+    *("RenameObject", "SelectObjectContent", "RestoreObject", "GetObjectTorrent"),
+    *("WriteGetObjectResponse", "CreateSession", "ListDirectoryBuckets", "PutBucketPolicy"),
+    *("PutBucketEncryption", "UpdateObjectEncryption", "PutBucketReplication", "PutBucketWebsite"),
+    *("PutBucketAnalyticsConfiguration", "DeleteBucketAnalyticsConfiguration"),
+    *("PutBucketIntelligentTieringConfiguration", "DeleteBucketIntelligentTieringConfiguration"),
+    *("PutBucketInventoryConfiguration", "DeleteBucketInventoryConfiguration"),
+    *("PutBucketMetricsConfiguration", "DeleteBucketMetricsConfiguration"),
+    *("DeleteBucketOwnershipControls", "GetBucketAbac", "PutBucketAbac"),
+    *("CreateBucketMetadataConfiguration", "GetBucketMetadataConfiguration"),
+    "DeleteBucketMetadataConfiguration",
+)
+"""Operations of S3 that are recognised, change nothing and answer 501 NotImplemented."""
+
+NOTES = {
+    "DeleteBucketTagging": "Removes them.",
+    "GetBucketCors": "The rules of the bucket; 404 NoSuchCORSConfiguration without.",
+    "PutBucketCors": "Replaces the rules; preflights and reads follow them.",
+    "DeleteBucketCors": "Removes them.",
+    "GetBucketLifecycleConfiguration": "404 NoSuchLifecycleConfiguration without.",
+    "PutBucketLifecycleConfiguration": "AbortIncompleteMultipartUpload works. Rules that expire or "
+    "move objects are 501.",
+    "DeleteBucketLifecycle": "Removes the rules.",
+    "PutObjectLockConfiguration": "Object lock can be enabled, and is; a default retention is "
+    "refused.",
+    "GetPublicAccessBlock": "404 NoSuchPublicAccessBlockConfiguration without.",
+    "PutPublicAccessBlock": "Kept and given back; nothing is public anyway.",
+    "DeletePublicAccessBlock": "Removes it.",
+    "GetBucketOwnershipControls": "BucketOwnerEnforced.",
+    "PutBucketOwnershipControls": "BucketOwnerEnforced is accepted, anything else is 501.",
+    "GetBucketPolicy": "404 NoSuchBucketPolicy.",
+    "GetBucketPolicyStatus": "404 NoSuchBucketPolicy.",
+    "GetBucketEncryption": "404 ServerSideEncryptionConfigurationNotFoundError.",
+    "GetBucketWebsite": "404 NoSuchWebsiteConfiguration.",
+    "GetBucketReplication": "404 ReplicationConfigurationNotFoundError.",
+    "GetBucketLogging": "Off.",
+    "PutBucketLogging": "Off is accepted, anything else is 501.",
+    "GetBucketNotificationConfiguration": "None.",
+    "PutBucketNotificationConfiguration": "None is accepted, anything else is 501.",
+    "GetBucketAccelerateConfiguration": "Not set.",
+    "PutBucketAccelerateConfiguration": "Suspended is accepted, anything else is 501.",
+    "GetBucketRequestPayment": "BucketOwner.",
+    "PutBucketRequestPayment": "BucketOwner is accepted, anything else is 501.",
+    "GetBucketAnalyticsConfiguration": "404 NoSuchConfiguration.",
+    "ListBucketAnalyticsConfigurations": "None.",
+    "GetBucketIntelligentTieringConfiguration": "404 NoSuchConfiguration.",
+    "ListBucketIntelligentTieringConfigurations": "None.",
+    "GetBucketInventoryConfiguration": "404 NoSuchConfiguration.",
+    "ListBucketInventoryConfigurations": "None.",
+    "GetBucketMetricsConfiguration": "404 NoSuchConfiguration.",
+    "ListBucketMetricsConfigurations": "None.",
+    "PostObject": "Uploads by HTML forms, with or without a policy of conditions.",
+}
+"""What the table says where a handler has no sentence of its own."""
+
+DIFFERENCES = (
+    (
+        "Deleting",
+        "403 AccessDenied by default; a delete marker where a policy says so; never a version "
+        "outside of scratch keys",
+        "storage is permanent; see [deleting](deleting.md)",
+    ),
+    (
+        "Versioning",
+        "always Enabled, every PUT keeps the past; suspending it is 409 InvalidBucketState; no "
+        "null versions",
+        "nothing that was stored is forgotten",
+    ),
+    (
+        "Lifecycle",
+        "only AbortIncompleteMultipartUpload; expiration and transition are 501",
+        "a rule that is accepted and not kept would be a silent yes",
+    ),
+    (
+        "Object lock",
+        "requests are kept and returned, shortening is refused, no default retention; every "
+        "version reports a retention of its own",
+        "permanence is intrinsic and does not end",
+    ),
+    (
+        "Buckets that nobody made",
+        "the first write makes one, and ?location answers for it; `implicit_buckets = false` "
+        "gives 404 NoSuchBucket as on AWS",
+        "Auto Drive has no CreateBucket",
+    ),
+    (
+        "Names of buckets",
+        "each account has its own; another account's bucket is 404",
+        "as on Auto Drive",
+    ),
+    (
+        "x-amz-meta-cid",
+        "in every answer about an object; a client's own header of this name is dropped",
+        "as on Auto Drive: it is how a reader finds the content on the network",
+    ),
+    (
+        "ACLs",
+        "only private forms; others are 400 AccessControlListNotSupported",
+        "buckets are BucketOwnerEnforced, as on AWS since April 2023",
+    ),
+    (
+        "Bucket policies",
+        "501; rights belong to access keys (read, write, create-only, list, by bucket and prefix)",
+        "one place decides who may",
+    ),
+    (
+        "Encryption by the server",
+        "SSE-C, SSE-KMS and SSE-S3 are 501",
+        "content addresses are of the bytes as sent; encrypt before sending",
+    ),
+    (
+        "partNumber beyond the last",
+        "416 InvalidPartNumber",
+        "as on AWS; s3-tests wants 400 InvalidPart",
+    ),
+    (
+        "Malformed checksum values",
+        "400 InvalidRequest",
+        "as on AWS; s3-tests wants 400 BadDigest",
+    ),
+    (
+        "Region of a signature",
+        "any; the one given is used to derive the key",
+        "clients of other stores come with theirs",
+    ),
+    (
+        "GetObject with several ranges",
+        "200 with the whole object",
+        "as on AWS",
+    ),
+    (
+        "Latin-1 in x-amz-meta-*",
+        "accepted, given back as UTF-8",
+        "one encoding comes out, whatever came in",
+    ),
+)
+"""What, how it is here, and why."""
+
+
+def page() -> str:
+    """The page as the code is now."""
+    return "\n".join(
+        [
+            "# S3 compatibility",
+            "",
+            "Written from the code by `make docs`; do not edit. What is not named here behaves as "
+            "the S3 API reference says.",
+            "",
+            *_suite(),
+            *_operations(),
+            *_differences(),
+            *_errors(),
+        ]
+    )
+
+
+def _suite() -> list[str]:
+    lines = [
+        "## ceph/s3-tests",
+        "",
+        "`make s3-tests S3_TESTS=<checkout>` runs the files of the suite that are about S3 itself. "
+        "Each failure has a reason; an unexpected failure and an unexpected pass both fail the "
+        "run. `deny` is the gateway with all defaults, `hide` is started with `delete_policy = "
+        '"hide"` and `implicit_buckets = false`. Skipped is what the suite itself '
+        "leaves out: Ceph's own extensions, tiers in a cloud, several storage classes.",
+        "",
+        "| mode | tests | passed | failed on purpose | skipped |",
+        "|---|---|---|---|---|",
+    ]
+    reasons: dict[str, Counter[str]] = {}
+    for mode in MODES:
+        expected = expected_outcomes(mode)
+        failed = len(expected.failures)
+        passed = expected.tests - expected.skipped - failed
+        lines.append(f"| {mode} | {expected.tests} | {passed} | {failed} | {expected.skipped} |")
+        for reason, count in Counter(expected.failures.values()).items():
+            reasons.setdefault(reason, Counter())[mode] = count
+    lines += ["", "| why a test fails | " + " | ".join(MODES) + " |", "|---|---|" + "---|"]
+    ordered = sorted(reasons.items(), key=lambda item: (-max(item[1].values()), item[0]))
+    for reason, counts in ordered:
+        lines.append(f"| {reason} | " + " | ".join(str(counts[mode]) for mode in MODES) + " |")
+    return [*lines, ""]
+
+
+def _operations() -> list[str]:
+    lines = ["## Operations", "", "| operation | answer |", "|---|---|"]
+    lines += [f"| {name} | {text} |" for name, text in sorted(described_operations().items())]
+    others = ", ".join(sorted(UNSUPPORTED))
+    return [
+        *lines,
+        "",
+        "Recognised, without effect and answered with 501 NotImplemented: " + others + ". So is "
+        "any sub-resource that is not known, and any unknown parameter of a write.",
+        "",
+    ]
+
+
+def described_operations() -> dict[str, str]:
+    """What each operation that has a handler answers, in a sentence."""
+    return {operation.name: _sentence(operation) for operation in HANDLERS}
+
+
+def _sentence(operation: Operation) -> str:
+    if operation.name in NOTES:
+        return NOTES[operation.name]
+    return (inspect.getdoc(HANDLERS[operation]) or "").partition("\n")[0]
+
+
+def _differences() -> list[str]:
+    lines = ["## Where it differs from AWS, or from other suites", "", "| what | here | why |"]
+    return [*lines, "|---|---|---|", *(f"| {' | '.join(row)} |" for row in DIFFERENCES), ""]
+
+
+def _errors() -> list[str]:
+    lines = ["## Errors", "", "| code | status | message |", "|---|---|---|"]
+    rows = sorted((code.name, code.status, code.message) for code in ErrorCode)
+    return [*lines, *(f"| {name} | {status} | {text} |" for name, status, text in rows), ""]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
