@@ -12,6 +12,7 @@ from gateway.catalog.queries import (
     find_bucket,
     find_setting,
     find_settings,
+    has_versions,
     list_buckets,
 )
 from gateway.catalog.records import BucketRecord, SettingRecord
@@ -65,6 +66,11 @@ class Buckets:
             partial(list_buckets, account=account, start=wanted.start, limit=wanted.rows_max)
         )
         return [row for row in rows if row.name.startswith(wanted.prefix)]
+
+    async def has_versions(self, account: str, name: str) -> bool:
+        """Whether the bucket holds anything, hidden or not; S3Error(NoSuchBucket)."""
+        bucket = await self.get(account, name)
+        return await self._database.read(partial(has_versions, bucket=bucket.id))
 
     async def create(self, account: str, name: str) -> None:
         """Make the bucket durable, unless it is there; S3Error(InvalidBucketName)."""

@@ -1,4 +1,4 @@
-"""What S3 means by an object: put whole, found by key, read by span. Nothing is ever removed."""
+"""What S3 means by an object: put whole, found by key or version, read by span."""
 
 from __future__ import annotations
 

@@ -134,11 +134,13 @@ async def put_bucket_versioning(services: Services, request: S3Request) -> web.S
 
 
 async def delete_bucket(services: Services, request: S3Request) -> web.StreamResponse:
-    """Refused: where nothing is deleted, and where versions are left, which are always kept."""
+    """Refused: versions are always kept, however hidden, and a bucket's name is never given up."""
     policy = await services.deletes.policy(request.account, request.bucket)
     if policy.mode is DeleteMode.DENY:
         raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
-    raise S3Error(ErrorCode.BucketNotEmpty, BucketName=request.bucket)
+    if await services.buckets.has_versions(request.account, request.bucket):
+        raise S3Error(ErrorCode.BucketNotEmpty, BucketName=request.bucket)
+    raise S3Error(ErrorCode.AccessDenied, "Buckets are never removed, empty ones neither.")
 
 
 async def delete_objects(services: Services, request: S3Request) -> web.StreamResponse:

@@ -19,6 +19,7 @@ from tests.support.wire import Answer, Wire
 
 POLICIES = (
     "hidden=hide",
+    "vacant=hide",
     "restic=restic",
     'mixed={"mode": "deny"; "hide": ["tmp/"]}'.replace(";", ","),
 )
@@ -246,6 +247,10 @@ def test_bucket_with_versions_is_not_empty_however_hidden(wire: Wire) -> None:
     assert delete(wire, "hidden/k").status == 204
     answer = delete(wire, "hidden")
     assert (answer.status, answer.code) == (409, "BucketNotEmpty")
+    assert wire.call("PUT", "vacant").status == 200
+    answer = delete(wire, "vacant")
+    assert (answer.status, answer.code) == (403, "AccessDenied")
+    assert wire.call("HEAD", "vacant").status == 200
 
 
 def test_bucket_that_hides_says_enabled_when_asked_to(wire: Wire) -> None:
