@@ -32,6 +32,10 @@ from gateway.s3.notes import check_removal
 from gateway.s3.timestamps import MICROSECONDS
 from gateway.s3.version_ids import parse_version_id
 
+# The setting of a bucket that PutBucketVersioning makes, and its one document.
+VERSIONING = "versioning"
+ENABLED = "Enabled"
+
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
@@ -94,6 +98,23 @@ class Deletes:
             lambda connection: self._policies.find(connection, account, bucket)
         )
 
+    async def announces_versions(self, account: str, bucket: str) -> bool:
+        """Whether the bucket calls itself versioned; S3Error(NoSuchBucket).
+
+        It always is. But where deletes hide, it says so only to a client that asked for it: one
+        that sees Enabled deletes version by version (rclone purge), which is refused, while
+        others delete by key.
+        """
+
+        def look(connection: sqlite3.Connection) -> bool:
+            policy = self._policies.find(connection, account, bucket)
+            if policy.mode is not DeleteMode.HIDE:
+                return True
+            row = find_bucket(connection, account, bucket)
+            return row is not None and _was_enabled(connection, row.id)
+
+        return await self._database.read(look)
+
     async def delete(self, deletion: Deletion) -> Deleted:
         """Delete one key or version.
 
@@ -124,6 +145,11 @@ class Deletes:
         for at, outcome in enumerate(outcomes):
             done.append(outcome if outcome is not None else plans[at].outcome(committing[at]))
         return done
+
+
+def _was_enabled(connection: sqlite3.Connection, bucket: int) -> bool:
+    """Whether a client has enabled versioning, and so expects what S3 does under it."""
+    return find_setting(connection, bucket, VERSIONING) == ENABLED
 
 
 class _NothingToDeleteError(Exception):
@@ -165,9 +191,12 @@ class _Plan:
             self._remove_version(connection, bucket.id, wanted.version_id, mode)
             return
         newest = find_newest(connection, bucket.id, wanted.key)
-        if wanted.conditions is not NO_DELETE_CONDITIONS:
-            self._check(newest)
-        if mode is DeleteMode.SCRATCH:
+        is_enabled = _was_enabled(connection, bucket.id)
+        if wanted.conditions is not NO_DELETE_CONDITIONS or not is_enabled:
+            # Who knows of no versions knows of no markers either: what is hidden is not there.
+            is_hidden = newest is not None and newest.is_marker and not is_enabled
+            self._check(None if is_hidden and mode is DeleteMode.HIDE else newest)
+        if mode is DeleteMode.SCRATCH and not is_enabled:
             self._remove(connection, version_sequences(connection, bucket.id, wanted.key))
 
     def _remove_version(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from gateway.delete_policy import DeleteMode
-from gateway.deletes import Deleted, Deletion
+from gateway.deletes import ENABLED, VERSIONING, Deleted, Deletion
 from gateway.rights import Right
 from gateway.s3.acl import check_acl_headers
 from gateway.s3.bucket_listing import cut_page, parse_list_buckets
@@ -45,9 +45,6 @@ from gateway.web.bodies import is_empty
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
-
-VERSIONING = "versioning"
-ENABLED = "Enabled"
 
 
 def owner_of(request: S3Request) -> Owner:
@@ -108,16 +105,8 @@ async def get_bucket_location(services: Services, request: S3Request) -> web.Str
 
 
 async def get_bucket_versioning(services: Services, request: S3Request) -> web.StreamResponse:
-    """Enabled: every version is kept and can be addressed.
-
-    In a bucket that hides what is deleted only when a client has asked for it: one that sees
-    Enabled deletes version by version (rclone purge), which is refused; others delete by key.
-    """
-    policy = await services.deletes.policy(request.account, request.bucket)
-    enabled = policy.mode is not DeleteMode.HIDE
-    if not enabled:
-        status = await services.buckets.setting(request.account, request.bucket, VERSIONING)
-        enabled = status == ENABLED
+    """Enabled, but for buckets that hide what is deleted: there once a client has asked for it."""
+    enabled = await services.deletes.announces_versions(request.account, request.bucket)
     return xml_response(write_versioning_configuration(enabled=enabled))
 
 

@@ -20,6 +20,9 @@ from tests.support.wire import Answer, Wire
 POLICIES = (
     "hidden=hide",
     "vacant=hide",
+    "versioned=hide",
+    "many=hide",
+    'temporary={"scratch": ["**"]}',
     "restic=restic",
     'mixed={"mode": "deny"; "hide": ["tmp/"]}'.replace(";", ","),
 )
@@ -53,6 +56,11 @@ def delete_all(wire: Wire, bucket: str, content: str, **headers: str) -> Answer:
     body = f"<Delete>{content}</Delete>".encode()
     digest = {"Content-MD5": b64encode(md5(body).digest()).decode()}
     return wire.call("POST", bucket, body, headers=headers or digest, delete="")
+
+
+def enable(wire: Wire, bucket: str) -> None:
+    body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    assert wire.call("PUT", bucket, body, versioning="").status == 200
 
 
 def shown(wire: Wire, bucket: str) -> list[str]:
@@ -120,7 +128,7 @@ def test_put_after_a_deletion_shows_the_key_again(wire: Wire) -> None:
     put(wire, "hidden/again", b"two", **absent)
     assert wire.call("GET", "hidden/again").body == b"two"
     assert wire.call("PUT", "hidden/again", b"three", headers=absent).status == 412
-    assert len(wire.call("GET", "hidden", versions="", prefix="again").texts("VersionId")) == 5
+    assert len(wire.call("GET", "hidden", versions="", prefix="again").texts("VersionId")) == 3
 
 
 def test_policy_may_differ_below_a_prefix(wire: Wire) -> None:
@@ -188,6 +196,18 @@ def test_deletion_of_many_answers_for_each_in_order(wire: Wire) -> None:
     assert wire.call("HEAD", "restic/snapshots/1").headers["x-amz-version-id"] == one
 
 
+def test_markers_stack_where_versioning_was_enabled(wire: Wire) -> None:
+    """Elsewhere deleting what is not there does nothing, as on S3 without versions."""
+    for bucket, markers in (("hidden", 1), ("versioned", 3)):
+        put(wire, f"{bucket}/stack")
+        if bucket == "versioned":
+            enable(wire, bucket)
+        for _ in range(3):
+            assert delete(wire, f"{bucket}/stack").status == 204
+        listed = wire.call("GET", bucket, versions="", prefix="stack")
+        assert listed.body.count(b"<DeleteMarker>") == markers
+
+
 def test_deletion_of_many_needs_a_digest_and_keys(wire: Wire) -> None:
     put(wire, "hidden/k")
     one = "<Object><Key>k</Key></Object>"
@@ -198,7 +218,10 @@ def test_deletion_of_many_needs_a_digest_and_keys(wire: Wire) -> None:
     assert delete_all(wire, "hidden", "").code == "MalformedXML"
     assert "k" in shown(wire, "hidden")
     full = "".join(f"<Object><Key>{n}</Key></Object>" for n in range(1000))
-    assert len(delete_all(wire, "hidden", full).texts("DeleteMarkerVersionId")) == 1000
+    assert len(delete_all(wire, "hidden", full).texts("Key")) == 1000
+    put(wire, "many/k")
+    enable(wire, "many")
+    assert len(delete_all(wire, "many", full).texts("DeleteMarkerVersionId")) == 1000
 
 
 def test_conditions_of_a_deletion(wire: Wire) -> None:
@@ -222,19 +245,21 @@ def test_conditions_of_a_deletion(wire: Wire) -> None:
     assert wire.call("HEAD", "hidden/if").status == 200
     given = {"x_amz_if_match_last_modified_time": modified, "x_amz_if_match_size": "7"}
     assert delete(wire, "hidden/if", If_Match=etag, **given).status == 204
-    # A delete marker has no ETag; where there is nothing, there is nothing to check.
-    assert refused("hidden/if", If_Match=etag) == failed
+    # Where there is nothing, there is nothing to check, nor to put a marker on.
+    assert refused("hidden/if", If_Match=etag) == (204, "")
     assert refused("hidden/never", If_Match=etag) == (204, "")
     assert wire.call("GET", "hidden", versions="", prefix="never").texts("Key") == []
+    assert len(wire.call("GET", "hidden", versions="", prefix="if").texts("VersionId")) == 2
 
 
 def test_of_racing_conditional_deletions_one_wins(gateway: WebGateway) -> None:
     """Decided within the commit: the second one finds a delete marker, which has no ETag."""
-    etag = gateway.wire.call("PUT", "hidden/race", b"x").headers["etag"]
+    etag = gateway.wire.call("PUT", "versioned/race", b"x").headers["etag"]
+    enable(gateway.wire, "versioned")
 
     def run(_: int) -> int:
         wire = Wire(gateway.port, gateway.access_key, timeout=20)
-        status = delete(wire, "hidden/race", If_Match=etag).status
+        status = delete(wire, "versioned/race", If_Match=etag).status
         wire.close()
         return status
 
@@ -255,10 +280,22 @@ def test_bucket_with_versions_is_not_empty_however_hidden(wire: Wire) -> None:
 
 def test_bucket_that_hides_says_enabled_when_asked_to(wire: Wire) -> None:
     put(wire, "hidden/k")
+    put(wire, "versioned/k")
     assert wire.call("GET", "hidden", versioning="").texts("Status") == []
-    body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
-    assert wire.call("PUT", "hidden", body, versioning="").status == 200
-    assert wire.call("GET", "hidden", versioning="").texts("Status") == ["Enabled"]
+    enable(wire, "versioned")
+    assert wire.call("GET", "versioned", versioning="").texts("Status") == ["Enabled"]
+
+
+def test_scratch_under_versioning_is_as_on_s3(wire: Wire) -> None:
+    """Who enabled it expects markers by key, and by version id that what is named goes."""
+    version = put(wire, "temporary/k", b"content")
+    enable(wire, "temporary")
+    marker = delete(wire, "temporary/k").headers["x-amz-version-id"]
+    assert wire.call("GET", "temporary/k", versionId=version).body == b"content"
+    assert delete(wire, "temporary/k", marker).headers["x-amz-delete-marker"] == "true"
+    assert wire.call("GET", "temporary/k").body == b"content"
+    assert delete(wire, "temporary/k", version).headers["x-amz-version-id"] == version
+    assert wire.call("GET", "temporary", versions="").texts("VersionId") == []
 
 
 def test_rebuild_brings_back_what_is_hidden_and_not_what_was_removed(tmp_path: Path) -> None:

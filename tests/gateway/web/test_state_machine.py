@@ -77,6 +77,9 @@ class S3Machine(RuleBasedStateMachine):
         self.bucket = f"model-{next(_numbers)}"
         self.model = ModelBucket()
         assert self.call("PUT", None).status == 200
+        # The model is that of S3 under versioning: markers stack, on what was never there too.
+        enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        assert self.call("PUT", None, enabled, versioning="").status == 200
         for number, key in enumerate(filled):
             self.put(key, b"%d" % number, {}, "text/plain", None)
 
