@@ -426,7 +426,9 @@ def _parse_rfc_1123(text: str) -> SigningTime | None:
     except ValueError:
         return None
     # "-0000" gives a naive time, which RFC 5322 wants read as UTC.
-    return SigningTime.of(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
+    utc = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    # A clock of computers does not know what was before.
+    return SigningTime.of(utc) if utc.year >= 1970 else None
 
 
 def _payload_hash(request: RequestHead, parameters: Mapping[str, str]) -> str | None:

@@ -13,12 +13,14 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urlencode
 
 from gateway.s3.credentials import ALGORITHM, parse_scope
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.form_data import FILE_FIELD
 from gateway.s3.sigv2 import signature_v2
 from gateway.s3.sigv4 import signing_key
+from gateway.s3.tagging import OBJECT_TAGS_MAX, read_tagging
 
 FILENAME = "${filename}"
 
@@ -124,7 +126,10 @@ def with_filename(fields: Mapping[str, str], filename: str) -> dict[str, str]:
 
 
 def form_headers(fields: Mapping[str, str]) -> dict[str, str]:
-    """The headers that a PutObject with the same meaning would have."""
+    """The headers that a PutObject with the same meaning would have.
+
+    Raises S3Error for tags that are none, see `read_tagging`.
+    """
     headers = {
         name: value
         for name, value in fields.items()
@@ -132,6 +137,9 @@ def form_headers(fields: Mapping[str, str]) -> dict[str, str]:
     }
     if "acl" in fields:
         headers["x-amz-acl"] = fields["acl"]
+    if "tagging" in fields:
+        tags = read_tagging(fields["tagging"].encode(), tags_max=OBJECT_TAGS_MAX)
+        headers["x-amz-tagging"] = urlencode(tags)
     return headers
 
 

@@ -837,3 +837,32 @@ def test_signature_version_2(
     s3.upload_fileobj(io.BytesIO(body * 2), bucket, "parts")
     assert s3.head_object(Bucket=bucket, Key="parts")["ContentLength"] == 12 << 20
     assert len(s3.list_objects_v2(Bucket=bucket)["Contents"]) == 2
+
+
+@pytest.mark.parametrize("signature_version", [None, "s3v4"])
+def test_a_form_made_by_boto3(
+    server: GatewayServer, plain: Any, bucket: str, signature_version: str | None
+) -> None:
+    plain.create_bucket(Bucket=bucket)
+    form = server.s3(signature_version=signature_version).generate_presigned_post(
+        bucket,
+        "up/${filename}",
+        Fields={"Content-Type": "text/x", "x-amz-meta-a": "1"},
+        Conditions=[
+            {"Content-Type": "text/x"},
+            ["starts-with", "$x-amz-meta-a", ""],
+            ["content-length-range", 1, 100],
+        ],
+    )
+    parts = [
+        f'--edge\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in form["fields"].items()
+    ]
+    file = '--edge\r\nContent-Disposition: form-data; name="file"; filename="f.txt"\r\n\r\n'
+    body = ("".join(parts) + file + "content\r\n--edge--\r\n").encode()
+    headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+    with urllib.request.urlopen(urllib.request.Request(form["url"], body, headers)) as answer:
+        assert answer.status == 204
+    got = plain.get_object(Bucket=bucket, Key="up/f.txt")
+    assert (got["Body"].read(), got["ContentType"]) == (b"content", "text/x")
+    assert got["Metadata"]["a"] == "1"

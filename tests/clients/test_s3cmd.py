@@ -100,3 +100,15 @@ def test_removal_is_denied(s3cmd: S3cmd, bucket: str, tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "403" in done.stderr
     s3cmd.run("get", f"s3://{bucket}/k", tmp_path / "back")
+
+
+def test_signature_version_2(s3cmd: S3cmd, bucket: str, tmp_path: Path) -> None:
+    s3cmd.flags.append("--signature-v2")
+    s3cmd.run("mb", f"s3://{bucket}")
+    body = random.Random(2).randbytes(6 * MIB)
+    (tmp_path / "file").write_bytes(body)
+    flags = ("--multipart-chunk-size-mb=5", "--add-header=x-amz-meta-a:1  2")
+    s3cmd.run("put", *flags, tmp_path / "file", f"s3://{bucket}/a b+ü")
+    assert f"s3://{bucket}/a b+ü" in s3cmd.run("ls", f"s3://{bucket}")
+    s3cmd.run("get", f"s3://{bucket}/a b+ü", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == body

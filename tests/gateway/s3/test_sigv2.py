@@ -175,8 +175,9 @@ def test_an_incomplete_query_is_denied(query: str) -> None:
     assert error_of(head).code is ErrorCode.AccessDenied
 
 
-def test_a_header_without_a_date_is_denied() -> None:
-    assert error_of(with_header(signed(), "date", None)).code is ErrorCode.AccessDenied
+@pytest.mark.parametrize("date", [None, "", "soon", "Tue, 07 Jul 1950 21:53:04 GMT"])
+def test_a_header_without_a_date_is_denied(date: str | None) -> None:
+    assert error_of(with_header(signed(), "date", date)).code is ErrorCode.AccessDenied
 
 
 @pytest.mark.parametrize("expires", [None, 60])

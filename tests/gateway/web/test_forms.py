@@ -178,6 +178,18 @@ def test_metadata_and_digests(gateway: WebGateway, key: AccessKey) -> None:
     assert gateway.wire.call("HEAD", "forms/foo-bad").status == 404
 
 
+def test_tags(gateway: WebGateway, key: AccessKey) -> None:
+    conditions = [*CONDITIONS, ["starts-with", "$tagging", ""]]
+    tags = "<Tag><Key>a b</Key><Value>1+2</Value></Tag>"
+    document = f"<Tagging><TagSet>{tags}</TagSet></Tagging>"
+    fields = {**signed(key, conditions), "key": "foo-tags", "tagging": document}
+    assert post(gateway, fields).status == 204
+    kept = gateway.wire.call("GET", "forms/foo-tags", tagging="")
+    assert (kept.texts("Key"), kept.texts("Value")) == (["a b"], ["1+2"])
+    answer = post(gateway, {**fields, "tagging": "<Tagging>"})
+    assert (answer.status, answer.code) == (400, "MalformedXML")
+
+
 @pytest.mark.parametrize(
     ("change", "content", "status", "code"),
     [
