@@ -679,6 +679,82 @@ def test_resources_work(server: GatewayServer, listed: tuple[str, list[str]]) ->
     assert [item.key for item in resource.Bucket(name).objects.page_size(10)] == keys
 
 
+# Copies
+
+
+def test_copy_object_takes_over_or_replaces(s3: Any, bucket: str) -> None:
+    body = some(200_000)
+    kept = {"Metadata": {"a": "1"}, "ContentType": "text/x", "CacheControl": "no-store"}
+    s3.put_object(Bucket=bucket, Key="a b+c/ü", Body=body, **kept)
+    source = {"Bucket": bucket, "Key": "a b+c/ü"}
+    done = s3.copy_object(Bucket=bucket, Key="copy", CopySource=source)
+    assert done["CopyObjectResult"]["ETag"] == f'"{hashlib.md5(body).hexdigest()}"'
+    found = s3.head_object(Bucket=bucket, Key="copy")
+    assert (found["ContentType"], found["CacheControl"]) == ("text/x", "no-store")
+    assert found["Metadata"]["a"] == "1"
+    assert read(s3, bucket, "copy") == body
+    replaced = {"MetadataDirective": "REPLACE", "Metadata": {"b": "2"}}
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/copy", **replaced)
+    found = s3.head_object(Bucket=bucket, Key="copy")
+    assert found["Metadata"].keys() - {"cid"} == {"b"}
+    assert read(s3, bucket, "copy") == body
+
+
+def test_tags_go_with_a_copy_or_not(plain: Any, bucket: str) -> None:
+    plain.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging="a=1")
+    source = {"Bucket": bucket, "Key": "k"}
+    plain.copy_object(Bucket=bucket, Key="with", CopySource=source)
+    replaced = {"TaggingDirective": "REPLACE", "Tagging": "b=2"}
+    plain.copy_object(Bucket=bucket, Key="without", CopySource=source, **replaced)
+    tags = [
+        plain.get_object_tagging(Bucket=bucket, Key=key)["TagSet"] for key in ("with", "without")
+    ]
+    assert tags == [[{"Key": "a", "Value": "1"}], [{"Key": "b", "Value": "2"}]]
+
+
+def test_a_managed_copy_goes_by_parts(plain: Any, bucket: str) -> None:
+    body = some(12 * MIB + 7)
+    plain.put_object(Bucket=bucket, Key="whole", Body=body)
+    config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
+    plain.copy({"Bucket": bucket, "Key": "whole"}, bucket, "by-parts", Config=config)
+    assert read(plain, bucket, "by-parts") == body
+    found = plain.head_object(Bucket=bucket, Key="by-parts", PartNumber=2)
+    assert (found["PartsCount"], found["ContentLength"]) == (3, PART)
+
+
+def test_conditions_of_a_copy(plain: Any, bucket: str) -> None:
+    etag = plain.put_object(Bucket=bucket, Key="k", Body=b"x")["ETag"]
+    plain.put_object(Bucket=bucket, Key="there", Body=b"y")
+    names = {"Bucket": bucket, "CopySource": f"{bucket}/k"}
+    failed = (412, "PreconditionFailed")
+    assert refused(plain.copy_object, **names, Key="c", CopySourceIfMatch="other") == failed
+    assert refused(plain.copy_object, **names, Key="c", CopySourceIfNoneMatch=etag) == failed
+    assert refused(plain.copy_object, **names, Key="there", IfNoneMatch="*") == failed
+    plain.copy_object(**names, Key="c", CopySourceIfMatch=etag, IfNoneMatch="*")
+    assert read(plain, bucket, "c") == b"x"
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])
+def test_attributes_of_a_multipart_object(plain: Any, bucket: str, algorithm: str) -> None:
+    config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
+    extra = {"ChecksumAlgorithm": algorithm}
+    body = some(11 * MIB)
+    plain.upload_fileobj(io.BytesIO(body), bucket, "k", ExtraArgs=extra, Config=config)
+    wanted = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
+    found = plain.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=wanted)
+    assert found["ObjectSize"] == len(body)
+    assert f"Checksum{algorithm}" in found["Checksum"]
+    parts = found["ObjectParts"]["Parts"]
+    assert [part["Size"] for part in parts] == [PART, PART, MIB]
+    for number, part in enumerate(parts, start=1):
+        one = plain.get_object(Bucket=bucket, Key="k", PartNumber=number, ChecksumMode="ENABLED")
+        assert one[f"Checksum{algorithm}"] == part[f"Checksum{algorithm}"]
+        # boto3 checks the body against it.
+        assert one["Body"].read() == body[(number - 1) * PART : number * PART]
+    listed = plain.list_objects_v2(Bucket=bucket)["Contents"][0]
+    assert listed["ChecksumAlgorithm"] == [algorithm]
+
+
 # What does not work, says so
 
 

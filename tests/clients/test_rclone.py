@@ -118,6 +118,54 @@ def test_single_and_multipart_have_one_cid(
     assert heads[0]["Metadata"]["cid"] == heads[1]["Metadata"]["cid"]
 
 
+# copies within the remote
+
+
+def test_copy_within_the_remote_moves_no_byte(rclone: Rclone, stored: str) -> None:
+    done = rclone.call("copyto", f"{stored}/a/plus+and space.txt", f"{stored}/new/name", "-v")
+    assert done.returncode == 0, done.stderr
+    assert b"Copied (server-side copy)" in done.stderr
+    assert rclone.run("cat", f"{stored}/new/name") == b"plus"
+    times = {
+        line.split(";")[0]
+        for name in ("a/plus+and space.txt", "new/name")
+        for line in rclone.lines("lsf", "--format", "ts", f"{stored}/{name}")
+    }
+    assert len(times) == 1
+    rclone.run("copy", f"{stored}/a", f"{stored}/again")
+    assert rclone.lines("md5sum", f"{stored}/a") == rclone.lines("md5sum", f"{stored}/again")
+    rclone.run("check", f"{stored}/a", f"{stored}/again")
+
+
+def test_a_large_file_is_copied_by_parts(rclone: Rclone, remote: str, tmp_path: Path) -> None:
+    content = random.Random(3).randbytes(12 * MIB + 5)
+    (tmp_path / "large").write_bytes(content)
+    rclone.run("copy", tmp_path / "large", remote, *MULTIPART)
+    flags = ("--s3-copy-cutoff", "5M", "--s3-chunk-size", "5M", "-v")
+    done = rclone.call("copyto", f"{remote}/large", f"{remote}/copied", *flags)
+    assert done.returncode == 0, done.stderr
+    assert b"server-side copy" in done.stderr
+    assert rclone.run("cat", f"{remote}/copied") == content
+    assert rclone.lines("hashsum", "md5", f"{remote}/copied") == [
+        f"{hashlib.md5(content).hexdigest()}  copied"
+    ]
+
+
+def test_a_new_time_is_set_by_a_copy_onto_itself(
+    rclone: Rclone, remote: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    rclone.run("copy", file, remote)
+    os.utime(file, (1_500_000_000, 1_500_000_000))
+    done = rclone.call("copy", file, remote, "-v")
+    assert b"Updated modification time" in done.stderr, done.stderr
+    rclone.run("touch", "--timestamp", "2020-01-02T03:04:05", f"{remote}/file")
+    shown = rclone.lines("lsf", "--format", "tp", f"{remote}/file")
+    assert shown[0].startswith("2020-01-02"), shown
+    assert rclone.run("cat", f"{remote}/file") == b"content"
+
+
 # copy, cat: down
 
 
