@@ -259,13 +259,14 @@ class WorkerApp:
         )
         objects = Objects(*parts)
         reading = ByteBudget(settings.download_buffer_bytes_max)
+        policies = _delete_policies(settings)
         services = self._services = Services(
             buckets,
             objects,
             Deletes(
                 self._database,
                 self._committer,
-                _delete_policies(settings),
+                policies,
                 now_seconds=_now_seconds,
             ),
             self._uploads,
@@ -276,6 +277,7 @@ class WorkerApp:
                 buckets,
                 objects,
                 self._uploads,
+                policies,
                 reading,
                 now_seconds=_now_seconds,
             ),

@@ -59,12 +59,14 @@ class Change:
 
     `blocks` are nodes by digest, each framed as its section, that go into the log unless the store
     holds them already. `record` makes the record once its sequence number and the places of the
-    blocks are known. `condition` looks at the catalog and raises what refuses the change.
+    blocks are known. `condition` looks at the catalog and raises what refuses the change. `then`
+    makes a second record, of the same transaction; nobody sees the one without the other.
     """
 
     record: Callable[[int, Places], Record]
     blocks: Mapping[bytes, Buffer] = field(default_factory=dict)
     condition: Callable[[sqlite3.Connection], None] | None = None
+    then: Callable[[int], Record] | None = None
 
 
 @dataclass(slots=True)
@@ -200,6 +202,10 @@ class Committer:
             place = staged.add_record(record)
             self._unneeded += applier.apply(record, place)
             outcomes.append(record)
+            if change.then is not None:
+                second = change.then(self._clock.next())
+                self._group_records.append(second)
+                self._unneeded += applier.apply(second, staged.add_record(second))
         applier.flush()
         if staged.buffers:
             self._database.writer_lock.begin(writer.segment)

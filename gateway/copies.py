@@ -23,16 +23,18 @@ from gateway.catalog.queries import (
     find_sequence,
     find_version,
 )
-from gateway.catalog.records import ObjectRecord, PartRecord
+from gateway.catalog.records import MarkerRecord, ObjectRecord, PartRecord
 from gateway.commits import Change, Committer, Places, to_the_end
+from gateway.delete_policy import DeleteMode
+from gateway.deletes import DeletePolicies
 from gateway.digests import BodyDigests
 from gateway.ingest import Ingest
 from gateway.objects import Checksum, NewObject, Objects, commit_condition, etag_text
 from gateway.quotas import Quotas
 from gateway.s3.checksums import ChecksumAlgorithm, ChecksumType, encode_digest
-from gateway.s3.conditions import check_copy_source
+from gateway.s3.conditions import COPY_PREFIX, RENAME_PREFIX, check_source
 from gateway.s3.copy_source import CopySource, CopyWish
-from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
 from gateway.s3.notes import TAGGING
 from gateway.s3.ranges import ByteSpan
 from gateway.s3.timestamps import MICROSECONDS
@@ -70,6 +72,7 @@ class Copies:
         buckets: Buckets,
         objects: Objects,
         uploads: Uploads,
+        policies: DeletePolicies,
         budget: ByteBudget,
         *,
         now_seconds: Callable[[], int],
@@ -80,6 +83,7 @@ class Copies:
         self._buckets = buckets
         self._objects = objects
         self._uploads = uploads
+        self._policies = policies
         self._budget = budget
         self._now_seconds = now_seconds
 
@@ -99,6 +103,30 @@ class Copies:
                 version = unknown.source
                 known[version.sequence] = await self._checksum(version, wish.checksum)
         raise S3Error(ErrorCode.SlowDown, "The source of this copy keeps changing.")
+
+    async def rename(self, new: NewObject, key: bytes, wish: CopyWish) -> ObjectRecord:
+        """Copy a key of the same bucket, and hide it in the same commit; the record of the copy.
+
+        Raises as `copy`, and S3Error(AccessDenied) where the bucket's policy forbids to hide it.
+        """
+        await self._buckets.get(new.account, new.bucket)
+        copy = self._new_copy(new, CopySource(new.bucket, key), wish, {}, RENAME_PREFIX)
+
+        def check(connection: sqlite3.Connection) -> None:
+            policy = self._policies.find(connection, new.account, new.bucket)
+            if policy.mode_of(key) is DeleteMode.DENY:
+                raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+            copy.check(connection)
+            # It is the same object still, so that its locks go along.
+            copy.notes = find_notes(connection, copy.source.sequence)
+
+        def hide(sequence: int) -> MarkerRecord:
+            return MarkerRecord(sequence, new.account, new.bucket, key)
+
+        change = Change(copy.record, condition=check, then=hide)
+        record = await to_the_end(self._committer.commit(change))
+        assert isinstance(record, ObjectRecord)
+        return record
 
     async def find(self, account: str, source: CopySource, wish: CopyWish) -> VersionRow:
         """The version that a copy is to be made of, its conditions checked; raises as `copy`."""
@@ -134,19 +162,34 @@ class Copies:
     async def _commit(
         self, new: NewObject, source: CopySource, wish: CopyWish, known: dict[int, Checksum]
     ) -> Copied:
-        copy = _Copy(
-            new,
-            wish,
-            known,
-            lambda connection: self._find(connection, new.account, source, wish),
-            self._buckets.quotas,
-        )
+        copy = self._new_copy(new, source, wish, known, COPY_PREFIX)
         record = await self._committer.commit(Change(copy.record, condition=copy.check))
         assert isinstance(record, ObjectRecord)
         return Copied(record, copy.source)
 
+    def _new_copy(
+        self,
+        new: NewObject,
+        source: CopySource,
+        wish: CopyWish,
+        known: dict[int, Checksum],
+        prefix: str,
+    ) -> _Copy:
+        return _Copy(
+            new,
+            wish,
+            known,
+            lambda connection: self._find(connection, new.account, source, wish, prefix),
+            self._buckets.quotas,
+        )
+
     def _find(
-        self, connection: sqlite3.Connection, account: str, source: CopySource, wish: CopyWish
+        self,
+        connection: sqlite3.Connection,
+        account: str,
+        source: CopySource,
+        wish: CopyWish,
+        prefix: str = COPY_PREFIX,
     ) -> VersionRow:
         bucket = find_bucket(connection, account, source.bucket)
         if bucket is None:
@@ -157,11 +200,12 @@ class Copies:
                 raise S3Error(ErrorCode.NoSuchKey, Key=source.key.decode())
         else:
             version = _find_version(connection, bucket.id, source.key, source.version_id)
-        check_copy_source(
+        check_source(
             wish.conditions,
             etag_text(version),
             version.modified_us // MICROSECONDS,
             now_seconds=self._now_seconds(),
+            prefix=prefix,
         )
         return version
 

@@ -25,7 +25,8 @@ class Conditions:
 
 
 NO_CONDITIONS = Conditions()
-_COPY_PREFIX = "x-amz-copy-source-"
+COPY_PREFIX = "x-amz-copy-source-"
+RENAME_PREFIX = "x-amz-rename-source-"
 
 
 def parse_conditions(headers: Mapping[str, str]) -> Conditions:
@@ -46,12 +47,12 @@ def parse_conditions(headers: Mapping[str, str]) -> Conditions:
     )
 
 
-def parse_copy_conditions(headers: Mapping[str, str]) -> Conditions:
-    """Read the conditions that a copy puts on its source, by lower-case names."""
+def parse_source_conditions(headers: Mapping[str, str], prefix: str) -> Conditions:
+    """Read the conditions that a copy or rename puts on its source, by lower-case names."""
     given = {
-        name: headers[_COPY_PREFIX.lower() + name]
+        name: headers[prefix + name]
         for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
-        if _COPY_PREFIX.lower() + name in headers
+        if prefix + name in headers
     }
     return parse_conditions(given)
 
@@ -89,19 +90,19 @@ def check_read(
     return since is not None and modified_seconds <= since <= now_seconds
 
 
-def check_copy_source(
-    conditions: Conditions, etag: str, modified_seconds: int, *, now_seconds: int
+def check_source(
+    conditions: Conditions, etag: str, modified_seconds: int, *, now_seconds: int, prefix: str
 ) -> None:
-    """Check the conditions of a copy on its source. Raises S3Error PreconditionFailed.
+    """Check the conditions of a copy or rename on its source. Raises S3Error PreconditionFailed.
 
     A source that was not modified is a failure like the others: there is no 304 for a copy.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
     """
-    if check_read(conditions, etag, modified_seconds, now_seconds=now_seconds, prefix=_COPY_PREFIX):
+    if check_read(conditions, etag, modified_seconds, now_seconds=now_seconds, prefix=prefix):
         by_tag = conditions.if_none_match is not None
         failed = "If-None-Match" if by_tag else "If-Modified-Since"
-        raise S3Error(ErrorCode.PreconditionFailed, Condition=_COPY_PREFIX + failed)
+        raise S3Error(ErrorCode.PreconditionFailed, Condition=prefix + failed)
 
 
 def check_write(conditions: Conditions, current_etag: str | None) -> None:

@@ -10,12 +10,13 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.s3.address import KEY_BYTES_MAX, check_bucket_name
 from gateway.s3.checksums import ChecksumAlgorithm, copied_checksum
-from gateway.s3.conditions import Conditions, parse_copy_conditions
+from gateway.s3.conditions import COPY_PREFIX, RENAME_PREFIX, Conditions, parse_source_conditions
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.ranges import ByteSpan
 
 COPY_SOURCE = "x-amz-copy-source"
 COPY_SOURCE_RANGE = "x-amz-copy-source-range"
+RENAME_SOURCE = "x-amz-rename-source"
 
 
 class CopySource(NamedTuple):
@@ -37,8 +38,8 @@ class CopyWish:
     conditions: Conditions
     replaces_metadata: bool
     replaces_tags: bool
-    checksum: ChecksumAlgorithm | None
-    changes: bool
+    checksum: ChecksumAlgorithm | None = None
+    changes: bool = False
 
 
 def parse_copy_source(value: str) -> CopySource:
@@ -75,8 +76,40 @@ def parse_copy_wish(headers: Mapping[str, str]) -> CopyWish:
     checksum = copied_checksum(headers)
     changes = replaces_metadata or checksum is not None or bool(headers.get("x-amz-storage-class"))
     return CopyWish(
-        parse_copy_conditions(headers), replaces_metadata, replaces_tags, checksum, changes
+        parse_source_conditions(headers, COPY_PREFIX),
+        replaces_metadata,
+        replaces_tags,
+        checksum,
+        changes,
     )
+
+
+def parse_rename_source(headers: Mapping[str, str]) -> bytes:
+    """Read x-amz-rename-source: a key of the same bucket, percent-encoded, perhaps with a slash.
+
+    Raises S3Error: InvalidRequest without the header, InvalidArgument for what is no key.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_RenameObject.html
+    """
+    value = headers.get(RENAME_SOURCE)
+    if value is None:
+        raise S3Error(ErrorCode.InvalidRequest, f"Missing required header: {RENAME_SOURCE}")
+    key = _decode(value.removeprefix("/").encode("utf-8", "surrogateescape"), value, RENAME_SOURCE)
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        _refuse(value, "Invalid rename source object key", RENAME_SOURCE)
+    return key
+
+
+def parse_rename_wish(headers: Mapping[str, str]) -> CopyWish:
+    """What RenameObject asks for besides source and destination: all of it goes along.
+
+    Raises S3Error NotImplemented for dates as conditions on the destination.
+    """
+    for name in ("if-modified-since", "if-unmodified-since"):
+        if name in headers:
+            raise S3Error(ErrorCode.NotImplemented, Header=name)
+    conditions = parse_source_conditions(headers, RENAME_PREFIX)
+    return CopyWish(conditions, replaces_metadata=False, replaces_tags=False)
 
 
 def copy_span(header: str | None, size: int) -> ByteSpan:
@@ -126,16 +159,16 @@ def _replaces(headers: Mapping[str, str], name: str, subject: str) -> bool:
     return directive == "REPLACE"
 
 
-def _decode(raw: bytes, value: str) -> bytes:
+def _decode(raw: bytes, value: str, header: str = COPY_SOURCE) -> bytes:
     decoded = unquote_to_bytes(raw)
     try:
         decoded.decode()
     except UnicodeDecodeError:
-        _refuse(value, "Invalid copy source encoding.")
+        _refuse(value, "Invalid encoding of the source.", header)
     if _BROKEN_ESCAPE.search(raw) or b"\0" in decoded:
-        _refuse(value, "Invalid copy source encoding.")
+        _refuse(value, "Invalid encoding of the source.", header)
     return decoded
 
 
-def _refuse(value: str, message: str) -> NoReturn:
-    raise S3Error(ErrorCode.InvalidArgument, message, ArgumentName=COPY_SOURCE, ArgumentValue=value)
+def _refuse(value: str, message: str, header: str = COPY_SOURCE) -> NoReturn:
+    raise S3Error(ErrorCode.InvalidArgument, message, ArgumentName=header, ArgumentValue=value)

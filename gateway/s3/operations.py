@@ -79,6 +79,7 @@ class Operation(Enum):
     PutObject = "PutObject"
     PostObject = "PostObject"
     CopyObject = "CopyObject"
+    RenameObject = "RenameObject"
     GetObject = "GetObject"
     GetObjectAttributes = "GetObjectAttributes"
     HeadObject = "HeadObject"
@@ -107,6 +108,7 @@ OBJECT_OPERATIONS = frozenset(
     {
         Operation.PutObject,
         Operation.CopyObject,
+        Operation.RenameObject,
         Operation.GetObject,
         Operation.GetObjectAttributes,
         Operation.HeadObject,
@@ -340,6 +342,7 @@ ROUTES: dict[tuple[str, Scope], tuple[_Route, ...]] = {
         _route("tagging", Operation.PutObjectTagging),
         _route("retention", Operation.PutObjectRetention),
         _route("legal-hold", Operation.PutObjectLegalHold),
+        _route("renameObject", Operation.RenameObject),
         _route("", Operation.PutObject),
     ),
     ("POST", Scope.OBJECT): (*_POST_UPLOAD, _route("", ErrorCode.MethodNotAllowed)),

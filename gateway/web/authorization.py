@@ -48,6 +48,7 @@ NEEDS: dict[Operation, Need] = {
     Operation.PutObject: Need.CREATE,
     Operation.PostObject: Need.CREATE,
     Operation.CopyObject: Need.CREATE,
+    Operation.RenameObject: Need.CREATE,
     Operation.GetObject: Need.READ,
     Operation.GetObjectAttributes: Need.READ,
     Operation.HeadObject: Need.READ,

@@ -141,6 +141,7 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.DeleteObjects: buckets.delete_objects,
     Operation.PutObject: objects.put_object,
     Operation.CopyObject: copies.copy_object,
+    Operation.RenameObject: copies.rename_object,
     Operation.PostObject: forms.refuse_other_type,
     Operation.GetObject: objects.get_object,
     Operation.GetObjectAttributes: attributes.get_object_attributes,

@@ -301,8 +301,10 @@ def test_move_down_keeps_the_source(
 
 
 def test_move_inside_keeps_the_source(rclone: Rclone, folder: Path, stored: str) -> None:
-    rclone.fail("moveto", f"{stored}/top.txt", f"{stored}/moved.txt")
+    # The copy is made, the delete behind it is refused.
+    assert DENIED in rclone.fail("moveto", f"{stored}/top.txt", f"{stored}/moved.txt")
     rclone.run("check", "--one-way", folder, stored)
+    assert rclone.run("cat", f"{stored}/moved.txt") == b"top\n"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from gateway.s3.copy_source import (
     copy_span,
     parse_copy_source,
     parse_copy_wish,
+    parse_rename_source,
+    parse_rename_wish,
 )
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.part_list import parse_part_number
@@ -26,7 +28,7 @@ from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
 from gateway.web.handlers.objects import CID_HEADER, VERSION_HEADER, checksum_elements, new_object
 from gateway.web.requests import S3Request
-from gateway.web.responses import xml_response
+from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
 
 SOURCE_VERSION_HEADER = "x-amz-copy-source-version-id"
@@ -49,6 +51,21 @@ async def copy_object(services: Services, request: S3Request) -> web.StreamRespo
         CID_HEADER: cid_text(record.root),
     }
     return xml_response(write_copy_object(result), headers=headers)
+
+
+async def rename_object(services: Services, request: S3Request) -> web.StreamResponse:
+    """Give an object another name and hide the old one, where deletes may hide."""
+    key = parse_rename_source(request.headers)
+    wish = parse_rename_wish(request.headers)
+    for right in (Right.READ, Right.WRITE):
+        authorize_key(request, right, request.bucket, key)
+    if key == request.key:
+        raise S3Error(ErrorCode.InvalidRequest, "The source and the destination are the same key.")
+    new = new_object(services, request)
+    await _drop_body(services, request)
+    record = await services.copies.rename(new, key, wish)
+    headers = {VERSION_HEADER: version_id(record.sequence), CID_HEADER: cid_text(record.root)}
+    return empty_response(200, headers)
 
 
 async def upload_part_copy(services: Services, request: S3Request) -> web.StreamResponse:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.s3.checksums import ChecksumAlgorithm
-from gateway.s3.conditions import NO_CONDITIONS, check_copy_source, parse_copy_conditions
+from gateway.s3.conditions import COPY_PREFIX, NO_CONDITIONS, check_source, parse_source_conditions
 from gateway.s3.copy_source import CopySource, copy_span, parse_copy_source, parse_copy_wish
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.ranges import ByteSpan
@@ -143,11 +143,11 @@ def test_a_span_of_an_empty_source() -> None:
     ],
 )
 def test_conditions_on_the_source(headers: dict[str, str], failed: str | None) -> None:
-    conditions = parse_copy_conditions(
-        {f"x-amz-copy-source-{name}": value for name, value in headers.items()}
+    conditions = parse_source_conditions(
+        {f"x-amz-copy-source-{name}": value for name, value in headers.items()}, COPY_PREFIX
     )
     try:
-        check_copy_source(conditions, "e", NOON_SECONDS, now_seconds=NOW)
+        check_source(conditions, "e", NOON_SECONDS, now_seconds=NOW, prefix=COPY_PREFIX)
     except S3Error as error:
         assert error.code is ErrorCode.PreconditionFailed
         assert error.fields["Condition"] == f"x-amz-copy-source-{failed}"
@@ -156,4 +156,4 @@ def test_conditions_on_the_source(headers: dict[str, str], failed: str | None) -
 
 
 def test_conditions_on_the_destination_are_not_those_on_the_source() -> None:
-    assert parse_copy_conditions({"if-match": "e"}) is NO_CONDITIONS
+    assert parse_source_conditions({"if-match": "e"}, COPY_PREFIX) is NO_CONDITIONS
