@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpu-abort-incomplete-mpu-l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ from lxml import etree
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.xml_tree import (
     children_of,
+    fields_of,
     name_of,
     parse_document,
     refuse_malformed,
@@ -33,6 +35,12 @@ _UNSUPPORTED = frozenset(
         *("NoncurrentVersionExpiration", "NoncurrentVersionTransition"),
     }
 )
+
+
+# What a rule was found to have that is kept under no name of its own.
+_UNSUPPORTED_ACTION = "UnsupportedAction"
+_OBJECT_CONDITIONS = "ObjectConditions"
+_ACTION_DATE = re.compile(r"\d{4}-\d\d-\d\dT00:00:00(?:\.0+)?(?:Z|\+00:00)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,12 @@ def read_lifecycle(body: bytes) -> str:
             ErrorCode.InvalidArgument,
             "Rule ID must be unique. Found same ID for more than one rule",
         )
+    # Last, as whoever sends nonsense learns that first.
+    if any(_UNSUPPORTED_ACTION in rule for rule in rules):
+        raise S3Error(
+            ErrorCode.NotImplemented,
+            f"Objects are permanent: of lifecycle rules only {_ABORT} is supported.",
+        )
     return configuration("LifecycleConfiguration", "".join(map(_canonical_rule, rules)))
 
 
@@ -90,18 +104,21 @@ def _read_rule(element: etree._Element) -> Mapping[str, str]:
         if name in rule:
             refuse_malformed()
         if name in _UNSUPPORTED:
-            raise S3Error(
-                ErrorCode.NotImplemented,
-                f"Objects are permanent: of lifecycle rules only {_ABORT} is supported.",
-            )
-        if name == "Filter":
-            rule["Filter"] = _read_filter(child)
+            _check_action(child)
+            rule[_UNSUPPORTED_ACTION] = name
+        elif name == "Filter":
+            prefix = _read_filter(child)
+            rule["Filter"] = prefix or ""
+            if prefix is None:
+                rule[_OBJECT_CONDITIONS] = "there"
         elif name == _ABORT:
             rule[_ABORT] = "there"
             rule["Days"] = _read_days(child)
         else:
             rule[name] = text_of(child) if name == "Prefix" else text_of(child).strip()
-    if ("Filter" in rule) == ("Prefix" in rule) or _ABORT not in rule:
+    if ("Filter" in rule) == ("Prefix" in rule):
+        refuse_malformed()
+    if _ABORT not in rule and _UNSUPPORTED_ACTION not in rule:
         refuse_malformed()
     if rule.get("Status") not in ("Enabled", "Disabled"):
         refuse_malformed()
@@ -110,26 +127,44 @@ def _read_rule(element: etree._Element) -> Mapping[str, str]:
             ErrorCode.InvalidArgument,
             f"ID length should not exceed allowed limit of {ID_CHARACTERS_MAX}",
         )
+    if _OBJECT_CONDITIONS in rule and _ABORT in rule:
+        raise S3Error(
+            ErrorCode.InvalidRequest, f"{_ABORT} cannot be specified with Tags or object sizes."
+        )
     if "Filter" in rule:
         rule["Prefix"] = rule["Filter"]
     return rule
 
 
-def _read_filter(element: etree._Element) -> str:
-    """The prefix of a filter, which may be empty; other conditions look at objects."""
-    prefixes = []
+def _read_filter(element: etree._Element) -> str | None:
+    """The prefix of a filter, which may be empty; None for other conditions, on objects."""
+    prefixes: list[str] = []
     for child in children_of(
         element, {"Prefix", "Tag", "And", "ObjectSizeGreaterThan", "ObjectSizeLessThan"}
     ):
         if name_of(child) != "Prefix":
-            raise S3Error(
-                ErrorCode.InvalidRequest,
-                f"{_ABORT} cannot be specified with Tags or object sizes.",
-            )
+            return None
         prefixes.append(text_of(child))
     if len(prefixes) > 1:
         refuse_malformed()
     return prefixes[0] if prefixes else ""
+
+
+def _check_action(element: etree._Element) -> None:
+    """Refuse an action that AWS would refuse, by S3Error InvalidArgument or MalformedXML."""
+    for child in fields_of(element):
+        text = text_of(child).strip()
+        if name_of(child) == "Date" and _ACTION_DATE.fullmatch(text) is None:
+            refuse_malformed()
+        if name_of(child) == "Days" and name_of(element) == "Expiration" and not _is_positive(text):
+            raise S3Error(
+                ErrorCode.InvalidArgument,
+                "'Days' for Expiration action must be a positive integer",
+            )
+
+
+def _is_positive(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and int(text) > 0
 
 
 def _read_days(element: etree._Element) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple, NoReturn
 
 from gateway.s3.address import Address
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.unsupported_headers import find_unsupported_header
+from gateway.s3.unsupported_headers import find_unsupported_header, refuse_unsupported_headers
 
 
 class Operation(Enum):
@@ -172,12 +172,12 @@ class HeaderFacts(NamedTuple):
     """What the choice of an operation needs to know of the headers.
 
     `asks_for_object`: a header that only operations on objects have (Range, If-*).
-    `unsupported`: the first header that must be refused on any operation, or None.
+    `unsupported`: the headers, if one of them must be refused on any operation, or None.
     """
 
     has_copy_source: bool = False
     asks_for_object: bool = False
-    unsupported: str | None = None
+    unsupported: Mapping[str, str] | None = None
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> HeaderFacts:
@@ -185,7 +185,7 @@ class HeaderFacts(NamedTuple):
         return cls(
             has_copy_source=_COPY_SOURCE in headers,
             asks_for_object=not headers.keys().isdisjoint(_OBJECT_HEADERS),
-            unsupported=find_unsupported_header(headers),
+            unsupported=headers if find_unsupported_header(headers) is not None else None,
         )
 
 
@@ -209,7 +209,7 @@ def resolve_operation(
         needs, outcome = next(route for route in routes if _applies(route[0], query))
         _refuse_unknown(method, query, needs, outcome)
     if facts.unsupported is not None:
-        raise S3Error(ErrorCode.NotImplemented, Header=facts.unsupported)
+        refuse_unsupported_headers(facts.unsupported, reads=method in _READS)
     if isinstance(outcome, ErrorCode):
         _refuse(outcome, method, scope, needs)
     if facts.has_copy_source:

@@ -61,8 +61,9 @@ def parse_tagging_header(value: str) -> Tags:
 
 
 def encode_tags(tags: Tags) -> str | None:
-    """The tags as a record keeps them; None for none."""
-    return "&".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in tags) or None
+    """The tags as a record keeps them, by key; None for none."""
+    pairs = (f"{quote_plus(key)}={quote_plus(value)}" for key, value in sorted(tags))
+    return "&".join(pairs) or None
 
 
 def decode_tags(document: str | None) -> Tags:

@@ -20,6 +20,10 @@ def rule(
     return f"<Rule>{name}{where}<Status>{status}</Status>{action}</Rule>"
 
 
+TAGGED = "<Filter><Tag><Key>a</Key><Value>b</Value></Tag></Filter>"
+EXPIRE = "<Expiration>{}</Expiration>"
+
+
 def document(*rules: str) -> bytes:
     return f"<LifecycleConfiguration>{''.join(rules)}</LifecycleConfiguration>".encode()
 
@@ -59,13 +63,18 @@ def test_rule_is_kept_and_read(where: str, prefix: bytes) -> None:
         ([rule(action=abort(-1))], "InvalidArgument"),
         ([rule(name="x" * 256)], "InvalidArgument"),
         ([rule(name="x"), rule(name="x")], "InvalidArgument"),
-        ([rule("<Filter><Tag><Key>a</Key><Value>b</Value></Tag></Filter>")], "InvalidRequest"),
+        ([rule(TAGGED)], "InvalidRequest"),
         ([rule(action=abort() + "<Expiration><Days>1</Days></Expiration>")], "NotImplemented"),
         ([rule(action="<Transition><Days>1</Days></Transition>")], "NotImplemented"),
-        (
-            [rule(action="<NoncurrentVersionExpiration/>")],
-            "NotImplemented",
-        ),
+        ([rule(action="<NoncurrentVersionExpiration/>")], "NotImplemented"),
+        ([rule(TAGGED, action=EXPIRE.format("<Days>1</Days>"))], "NotImplemented"),
+        # What AWS refuses, too, is refused as on AWS.
+        ([rule(action=EXPIRE.format("<Days>0</Days>"))], "InvalidArgument"),
+        ([rule(action=EXPIRE.format("<Date>20200101</Date>"))], "MalformedXML"),
+        ([rule(action=EXPIRE.format("<Date>2030-01-01T00:00:00Z</Date>"))], "NotImplemented"),
+        ([rule(action=EXPIRE.format("<Days>1</Days>"), status="enabled")], "MalformedXML"),
+        ([rule(action=EXPIRE.format("<Days>1</Days>"), name="x" * 256)], "InvalidArgument"),
+        ([rule(action=EXPIRE.format("<Days>1</Days>"), name="x")] * 2, "InvalidArgument"),
     ],
 )
 def test_rules_are_refused(rules: list[str], code: str) -> None:

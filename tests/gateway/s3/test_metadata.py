@@ -98,7 +98,7 @@ def test_framing_is_no_encoding_of_the_object(sent: list[str], stored: str | Non
     ("name", "value", "code"),
     [
         ("x-amz-server-side-encryption", "AES256", "NotImplemented"),
-        ("X-Amz-Server-Side-Encryption-Customer-Key", "x", "NotImplemented"),
+        ("X-Amz-Server-Side-Encryption-Customer-Key", "x", "InvalidArgument"),
         ("x-amz-website-redirect-location", "elsewhere", "InvalidRedirectLocation"),
         ("x-amz-website-redirect-location", "/" + 2048 * "x", "InvalidRedirectLocation"),
         ("x-amz-storage-class", "COLD", "InvalidStorageClass"),

@@ -303,8 +303,7 @@ def test_copy_source_belongs_to_put(method: str) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        "x-amz-server-side-encryption",
-        "X-Amz-Server-Side-Encryption-Customer-Algorithm",
+        "X-Amz-Write-Offset-Bytes",
         "x-amz-copy-source-server-side-encryption-customer-key",
     ],
 )
@@ -316,3 +315,13 @@ def test_what_cannot_be_kept_is_not_promised(method: str, header: str) -> None:
     ):
         assert error.code is ErrorCode.NotImplemented
         assert error.fields == {"Header": header.lower()}
+
+
+@pytest.mark.parametrize(
+    ("method", "code"),
+    [("PUT", "NotImplemented"), ("POST", "NotImplemented"), ("GET", "InvalidArgument")],
+)
+def test_encryption_is_refused_on_every_operation(method: str, code: str) -> None:
+    target = "/b/k?uploads" if method == "POST" else "/b/k"
+    error = refusal(method, target, x_amz_server_side_encryption="AES256")
+    assert error.code is ErrorCode[code]

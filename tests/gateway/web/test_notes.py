@@ -98,7 +98,7 @@ def test_each_version_has_its_own_tags(gateway: WebGateway) -> None:
         ({"x-amz-object-lock-legal-hold": "maybe"}, "InvalidArgument"),
         ({"x-amz-server-side-encryption": "AES256"}, "NotImplemented"),
         ({"x-amz-server-side-encryption": "aws:kms"}, "NotImplemented"),
-        ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, "NotImplemented"),
+        ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, "InvalidArgument"),
     ],
 )
 def test_what_is_refused_stores_nothing(
