@@ -101,6 +101,10 @@ class ErrorCode(Enum):
         "The public access block configuration was not found",
     )
     NoSuchTagSet = 404, "The TagSet does not exist"
+    NoSuchObjectLockConfiguration = (
+        404,
+        "The specified object does not have an Object Lock configuration.",
+    )
     NoSuchUpload = (
         404,
         "The specified upload does not exist. The upload ID may be invalid, or the upload may "

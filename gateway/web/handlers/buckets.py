@@ -80,10 +80,12 @@ async def create_bucket(services: Services, request: S3Request) -> web.StreamRes
     check_acl_headers(request.headers, ErrorCode.InvalidBucketAclWithObjectOwnership)
     if "x-amz-object-ownership" in request.headers:
         read_ownership(request.headers["x-amz-object-ownership"])
-    # x-amz-bucket-object-lock-enabled asks for what every bucket has.
     if not is_empty(request):
         read_create_bucket(await services.document(request))
     await services.buckets.create(request.account, request.bucket)
+    # The lock itself every bucket has. With it S3 enables versioning.
+    if request.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
+        await services.buckets.configure(request.account, request.bucket, VERSIONING, ENABLED)
     return empty_response(200, {"Location": f"/{request.bucket}"})
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from gateway.catalog.queries import VersionRow
+from gateway.delete_policy import DeleteMode
 from gateway.s3.acl import write_acl
+from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.notes import LEGAL_HOLD, RETENTION, TAGGING
 from gateway.s3.object_lock import (
     Retention,
@@ -61,11 +63,15 @@ async def delete_object_tagging(services: Services, request: S3Request) -> web.S
 
 
 async def get_object_retention(services: Services, request: S3Request) -> web.StreamResponse:
-    """The retention that was asked for, else what is so of every version."""
+    """The retention that was asked for, else what is so of every version but of scratch."""
     version = await _find(services, request)
     note = version.notes.get(RETENTION)
-    retention = Retention.from_note(note) if note else intrinsic_retention(version.modified_us)
-    return xml_response(write_retention(retention))
+    if note is not None:
+        return xml_response(write_retention(Retention.from_note(note)))
+    policy = await services.deletes.policy(request.account, request.bucket)
+    if policy.mode_of(request.key) is DeleteMode.SCRATCH:
+        raise S3Error(ErrorCode.NoSuchObjectLockConfiguration, Key=request.key.decode())
+    return xml_response(write_retention(intrinsic_retention(version.modified_us)))
 
 
 async def put_object_retention(services: Services, request: S3Request) -> web.StreamResponse:

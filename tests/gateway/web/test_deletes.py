@@ -22,6 +22,7 @@ POLICIES = (
     "vacant=hide",
     "versioned=hide",
     "many=hide",
+    "locked=hide",
     'temporary={"scratch": ["**"]}',
     "restic=restic",
     'mixed={"mode": "deny"; "hide": ["tmp/"]}'.replace(";", ","),
@@ -165,6 +166,22 @@ def test_what_is_locked_stays_in_scratch_too(wire: Wire) -> None:
     bypass = {"x_amz_bypass_governance_retention": "true"}
     assert delete(wire, "restic/locks/held", **bypass).code == "AccessDenied"
     assert delete(wire, "restic/locks/governed", **bypass).status == 204
+
+
+def test_only_scratch_is_not_retained_for_ever(wire: Wire) -> None:
+    put(wire, "restic/locks/free")
+    put(wire, "restic/data/kept")
+    free = wire.call("GET", "restic/locks/free", retention="")
+    assert (free.status, free.code) == (404, "NoSuchObjectLockConfiguration")
+    kept = wire.call("GET", "restic/data/kept", retention="")
+    assert kept.texts("Mode") == ["COMPLIANCE"]
+
+
+def test_bucket_made_for_object_lock_is_versioned(wire: Wire) -> None:
+    lock = {"x-amz-bucket-object-lock-enabled": "true"}
+    assert wire.call("PUT", "locked", headers=lock).status == 200
+    assert wire.call("GET", "locked", versioning="").texts("Status") == ["Enabled"]
+    assert delete(wire, "locked/never").headers["x-amz-delete-marker"] == "true"
 
 
 def test_deletion_of_many_answers_for_each_in_order(wire: Wire) -> None:
