@@ -41,7 +41,8 @@ ENABLED = "Enabled"
 class Deletion:
     """One key, or one version of it, that a client wants to be rid of.
 
-    `bypass` asks to pass over a retention in GOVERNANCE mode.
+    `bypass` asks to pass over a retention in GOVERNANCE mode. With `scratch_only` nothing but what
+    lies in a scratch area may be deleted.
     """
 
     account: str
@@ -50,6 +51,7 @@ class Deletion:
     version_id: str | None = None
     conditions: DeleteConditions = NO_DELETE_CONDITIONS
     bypass: bool = False
+    scratch_only: bool = False
 
 
 class Deleted(NamedTuple):
@@ -184,6 +186,10 @@ class _Plan:
         mode = policy.mode_of(wanted.key)
         if mode is DeleteMode.DENY:
             raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+        if wanted.scratch_only and mode is not DeleteMode.SCRATCH:
+            raise S3Error(
+                ErrorCode.AccessDenied, "The access key may delete in scratch areas only."
+            )
         self._removed, self._removed_marker = (), None
         bucket = find_bucket(connection, wanted.account, wanted.bucket)
         assert bucket is not None, "its policy was found"

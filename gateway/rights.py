@@ -16,8 +16,9 @@ class Right(Enum):
     """What a key may be allowed to do.
 
     `write` is to put, to copy to, to delete and to change what is noted of objects; `create` is to
-    put objects under keys that show none, and never to supersede one. `admin` is to change the
-    settings of a bucket.
+    put objects under keys that show none, never to supersede one, and to delete in scratch areas
+    only: a backup that may not touch the past still has to remove its lock. `admin` is to change
+    the settings of a bucket and to pass over retentions that allow it.
     """
 
     READ = "read"

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from gateway.rights import Limits, Right
 from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.object_lock import bypasses_governance
 from gateway.s3.operations import Operation
 from gateway.web.requests import S3Request
 
@@ -52,7 +53,8 @@ NEEDS: dict[Operation, Need] = {
     Operation.GetObject: Need.READ,
     Operation.GetObjectAttributes: Need.READ,
     Operation.HeadObject: Need.READ,
-    Operation.DeleteObject: Need.WRITE,
+    # Who may only create may still delete in scratch areas: the lock that it has put there.
+    Operation.DeleteObject: Need.CREATE,
     Operation.GetBucketAcl: Need.VISIBLE,
     Operation.GetBucketTagging: Need.VISIBLE,
     Operation.GetBucketCors: Need.VISIBLE,
@@ -131,6 +133,9 @@ def authorize(limits: Limits, operation: Operation, request: S3Request) -> None:
         return
     if not limits.covers_bucket(request.bucket):
         _refuse("is not for this bucket")
+    if bypasses_governance(request.headers):
+        # On AWS, too, that is a permission of its own: s3:BypassGovernanceRetention.
+        _check_right(limits, Right.ADMIN)
     if need is Need.VISIBLE:
         return
     _check_right(limits, _RIGHTS[need])

@@ -163,7 +163,7 @@ async def delete_objects(services: Services, request: S3Request) -> web.StreamRe
 
 def _deletion(request: S3Request, item: DeleteItem) -> Deletion | S3Error:
     try:
-        authorize_key(request, Right.WRITE, request.bucket, item.key)
+        authorize_key(request, Right.CREATE, request.bucket, item.key)
         conditions = read_delete_conditions(item.etag, item.last_modified, item.size)
     except S3Error as error:
         return error
@@ -174,6 +174,7 @@ def _deletion(request: S3Request, item: DeleteItem) -> Deletion | S3Error:
         item.version_id,
         conditions,
         bypasses_governance(request.headers),
+        request.creates_only,
     )
 
 

@@ -122,6 +122,7 @@ async def delete_object(services: Services, request: S3Request) -> web.StreamRes
             version,
             conditions,
             bypasses_governance(request.headers),
+            request.creates_only,
         )
     )
     headers = {}

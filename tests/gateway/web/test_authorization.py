@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +24,9 @@ COMPLETE = (
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebGateway]:
-    with web_gateway(tmp_path_factory.mktemp("rights") / "data") as started:
+    policies = ("backup=restic", "hidden=hide")
+    data_dir = tmp_path_factory.mktemp("rights") / "data"
+    with web_gateway(data_dir, bucket_delete_policies=policies) as started:
         for bucket, key in itertools.product(("open", "shut"), ("a/1", "b/1")):
             assert started.wire.call("PUT", f"{bucket}/{key}", b"old").status == 200
         yield started
@@ -173,3 +177,45 @@ def test_accounts_do_not_see_each_other(gateway: WebGateway, with_limits: Maker)
     started = gateway.wire.call("POST", "open/u", uploads="").texts("UploadId")[0]
     part = other.call("PUT", "open/u", b"x", partNumber=1, uploadId=started)
     assert (part.status, part.code) == (404, "NoSuchUpload")
+
+
+DELETE = b"<Delete><Object><Key>locks/2</Key></Object><Object><Key>data/1</Key></Object></Delete>"
+
+
+def test_who_may_only_create_removes_its_locks_and_nothing_else(
+    gateway: WebGateway, with_limits: Maker
+) -> None:
+    for path in ("backup/locks/1", "backup/locks/2", "backup/snapshots/1", "hidden/k"):
+        assert gateway.wire.call("PUT", path, b"x").status == 200
+    assert gateway.wire.call("PUT", "backup/data/1", b"x").status == 200
+    wire = with_limits(Right.CREATE)
+    assert wire.call("DELETE", "backup/locks/1").status == 204
+    for path in ("backup/snapshots/1", "backup/data/1", "hidden/k"):
+        answer = wire.call("DELETE", path)
+        assert (answer.status, answer.code) == (403, "AccessDenied"), path
+    digest = base64.b64encode(hashlib.md5(DELETE).digest()).decode()
+    answer = wire.call("POST", "backup", DELETE, headers={"Content-MD5": digest}, delete="")
+    assert (answer.status, answer.texts("Key")) == (200, ["locks/2", "data/1"])
+    assert answer.texts("Code") == ["AccessDenied"]
+    assert with_limits(Right.READ).call("DELETE", "backup/locks/2").status == 403
+    assert with_limits(Right.WRITE).call("DELETE", "hidden/k").status == 204
+
+
+def test_passing_over_a_retention_is_for_admins(with_limits: Maker) -> None:
+    headers = {"x-amz-bypass-governance-retention": "true"}
+    rights = [Right.WRITE]
+    answer = with_limits(*rights).call("DELETE", "hidden/absent", headers=headers)
+    assert (answer.status, answer.code) == (403, "AccessDenied")
+    answer = with_limits(*rights, Right.ADMIN).call("DELETE", "hidden/absent", headers=headers)
+    assert answer.status in (204, 404)
+
+
+def test_settings_of_a_bucket_are_for_admins(with_limits: Maker) -> None:
+    document = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
+    writer = with_limits(Right.WRITE, Right.READ, Right.LIST, Right.CREATE)
+    assert writer.call("PUT", "open", document, tagging="").status == 403
+    assert (
+        with_limits(Right.ADMIN, prefixes=("a",)).call("PUT", "open", document, tagging="").status
+        == 403
+    )
+    assert with_limits(Right.ADMIN).call("PUT", "open", document, tagging="").status in (200, 204)
