@@ -113,6 +113,17 @@ def test_large_file_goes_in_parts(
     assert head["Metadata"]["cid"] == file_cid(file, "large.bin")
 
 
+def test_copies_within_the_store(aws: Aws, bucket: str) -> None:
+    content = random.Random(5).randbytes(20 * MIB)
+    aws.run("s3", "cp", "-", f"s3://{bucket}/large", data=content)
+    # Above 8 MiB the copy goes by parts.
+    aws.run("s3", "cp", f"s3://{bucket}/large", f"s3://{bucket}/copied")
+    assert aws.run("s3", "cp", f"s3://{bucket}/copied", "-") == content
+    aws.run("s3", "cp", "-", f"s3://{bucket}/a/small +%", data=b"small")
+    aws.run("s3", "cp", "--recursive", f"s3://{bucket}/a", f"s3://{bucket}/b")
+    assert aws.run("s3", "cp", f"s3://{bucket}/b/small +%", "-") == b"small"
+
+
 def test_standard_input_and_output(aws: Aws, bucket: str) -> None:
     content = random.Random(2).randbytes(9 * MIB)
     aws.run("s3", "cp", "-", f"s3://{bucket}/stream", data=content)

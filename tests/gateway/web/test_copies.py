@@ -180,6 +180,47 @@ def test_one_of_many_copies_to_a_free_name_wins(gateway: WebGateway) -> None:
     assert sorted(statuses) == [200, *[412] * 7]
 
 
+def test_a_copy_onto_itself_never_brings_back_what_was_replaced(gateway: WebGateway) -> None:
+    replaced = {"x-amz-metadata-directive": "REPLACE", "x-amz-meta-mtime": "1"}
+    start = threading.Barrier(2)
+
+    def touch() -> None:
+        wire = Wire(gateway.port, gateway.access_key, timeout=20)
+        for _ in range(50):
+            start.wait()
+            assert copy(wire, "box/touched", "box/touched", **replaced).status == 200
+            start.wait()
+        wire.close()
+
+    gateway.wire.call("PUT", "box/touched", b"0")
+    thread = threading.Thread(target=touch)
+    thread.start()
+    for number in range(50):
+        start.wait()
+        gateway.wire.call("PUT", "box/touched", b"%d" % number)
+        start.wait()
+        assert gateway.wire.call("GET", "box/touched").body == b"%d" % number
+    thread.join()
+
+
+def test_a_damaged_source_makes_no_part(gateway: WebGateway) -> None:
+    wire = gateway.wire
+    wire.call("PUT", "box/damaged", noise(3_000_000, seed=9))
+    version = gateway.run(gateway.worker._services.objects.get("main", "box", b"damaged"))
+    run = version.layout.runs[0]
+    path = next((gateway.data_dir / "segments").rglob(f"*{run.segment:016x}*.car"))
+    with path.open("r+b") as file:
+        file.seek(run.offset + 1000)
+        file.write(b"damage")
+    upload_id = start(wire, "box/from-damaged")
+    done = copy_part(wire, "box/from-damaged", upload_id, 1, "box/damaged")
+    assert (done.status, done.code) == (500, "InternalError")
+    assert not wire.call("GET", "box/from-damaged", uploadId=upload_id).texts("PartNumber")
+    summed = copy(wire, "box/damaged", "box/c", **{"x-amz-checksum-algorithm": "SHA256"})
+    assert (summed.status, summed.code) == (500, "InternalError")
+    assert wire.call("HEAD", "box/c").status == 404
+
+
 def test_a_copy_keeps_the_checksum_or_gets_another(wire: Wire) -> None:
     body = noise(200_000)
     sha1 = "x-amz-checksum-sha1"
