@@ -12,7 +12,7 @@ help:
 	@echo "make run      install into $(VENV) and serve ./data on 127.0.0.1:3000 (ARGS='--workers 2')"
 	@echo "make test     install what tests need and run them"
 	@echo "make long     the tests that take minutes or gigabytes"
-	@echo "make clients  the tests that drive rclone, aws, boto3 and the JavaScript SDK"
+	@echo "make clients  the tests that drive rclone, aws, s3cmd and SDKs"
 	@echo "make s3-tests S3_TESTS=DIR   run a checkout of ceph/s3-tests, in every delete policy"
 	@echo "make docs     write docs/s3-compatibility.md from the code"
 	@echo "make bench-quick  every benchmark, tiny: proves that the harness works"
@@ -29,7 +29,7 @@ test: $(VENV)/.installed-tests
 long: $(VENV)/.installed-tests
 	$(BIN)/pytest -m long $(ARGS)
 
-clients: $(VENV)/.installed-tests
+clients: $(VENV)/.installed-clients
 	$(BIN)/pytest -m clients $(ARGS)
 
 s3-tests: $(VENV)/.installed-tests
@@ -69,6 +69,11 @@ $(VENV)/.installed-tests: requirements-test.lock $(VENV)/.installed
 	$(LOCKED) -r requirements-test.lock
 	touch $@
 
+# Beside what tests need, clients of S3: one of them holds boto3 at an older version.
+$(VENV)/.installed-clients: requirements-clients.lock $(VENV)/.installed-tests
+	$(LOCKED) -r requirements-clients.lock
+	touch $@
+
 # The build tool is pinned with the rest, so that an installation fetches nothing unpinned.
 COMPILE := $(UV) pip compile --universal --python-version 3.11 --only-binary :all: \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
@@ -76,3 +81,5 @@ COMPILE := $(UV) pip compile --universal --python-version 3.11 --only-binary :al
 lock:
 	echo 'setuptools>=77' | $(COMPILE) $(ARGS) pyproject.toml - -o requirements.lock
 	$(COMPILE) $(ARGS) --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
+	$(COMPILE) $(ARGS) --extra test --extra clients -c requirements.lock pyproject.toml \
+		-o requirements-clients.lock

@@ -63,7 +63,13 @@ def test_npm_lock_has_no_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extra"), [("requirements.lock", None), ("requirements-test.lock", "test")]
+    ("lock", "extra"),
+    [
+        ("requirements.lock", None),
+        ("requirements-test.lock", "test"),
+        ("requirements-clients.lock", "test"),
+        ("requirements-clients.lock", "clients"),
+    ],
 )
 def test_lock_pins_every_requirement_with_a_hash(lock: str, extra: str | None) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -88,8 +94,9 @@ def test_pinned_versions_are_those_that_the_project_allows() -> None:
             assert requirement.specifier.contains(version), f"{text}: {version}; run `make lock`"
 
 
-def test_tests_run_on_what_is_shipped() -> None:
-    tested = pins("requirements-test.lock")
+@pytest.mark.parametrize("lock", ["requirements-test.lock", "requirements-clients.lock"])
+def test_tests_run_on_what_is_shipped(lock: str) -> None:
+    tested = pins(lock)
     for name, versions in pins("requirements.lock").items():
         if name != "setuptools":
             assert tested.get(name) == versions, f"{name}: run `make lock`"

@@ -783,14 +783,25 @@ def test_deletes_are_denied_and_lose_nothing(plain: Any, bucket: str) -> None:
 def test_what_is_not_supported_changes_nothing(plain: Any, bucket: str) -> None:
     plain.put_object(Bucket=bucket, Key="k", Body=b"x")
     names = {"Bucket": bucket, "Key": "k"}
-    tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
     missing = (501, "NotImplemented")
-    assert refused(plain.put_object_tagging, **names, Tagging=tags) == missing
-    assert refused(plain.put_object_acl, **names, ACL="public-read") == missing
+    assert refused(plain.restore_object, **names) == missing
     assert refused(plain.put_bucket_policy, Bucket=bucket, Policy="{}") == missing
     assert refused(plain.put_object, **names, Body=b"y", ServerSideEncryption="AES256") == missing
+    closed = (400, "AccessControlListNotSupported")
+    assert refused(plain.put_object_acl, **names, ACL="public-read") == closed
+    assert refused(plain.put_object, **names, Body=b"y", ACL="public-read") == closed
     assert read(plain, bucket, "k") == b"x"
     assert len(plain.list_objects_v2(Bucket=bucket)["Contents"]) == 1
+
+
+def test_tags_come_back(plain: Any, bucket: str) -> None:
+    names = {"Bucket": bucket, "Key": "k"}
+    plain.put_object(**names, Body=b"x", Tagging="a=b&c=d%20e")
+    tags = [{"Key": "a", "Value": "b"}, {"Key": "c", "Value": "d e"}]
+    assert plain.get_object_tagging(**names)["TagSet"] == tags
+    plain.put_object_tagging(**names, Tagging={"TagSet": tags[:1]})
+    assert plain.get_object_tagging(**names)["TagSet"] == tags[:1]
+    assert plain.get_object(**names)["TagCount"] == 1
 
 
 # Who may
