@@ -18,7 +18,7 @@ from tests.conformance.s3_tests import MODES, expected_outcomes
 PAGE = Path(__file__).parents[2] / "docs/s3-compatibility.md"
 
 UNSUPPORTED = (
-    *("RenameObject", "SelectObjectContent", "RestoreObject", "GetObjectTorrent"),
+    *("SelectObjectContent", "RestoreObject", "GetObjectTorrent"),
     *("WriteGetObjectResponse", "CreateSession", "ListDirectoryBuckets", "PutBucketPolicy"),
     *("PutBucketEncryption", "UpdateObjectEncryption", "PutBucketReplication", "PutBucketWebsite"),
     *("PutBucketAnalyticsConfiguration", "DeleteBucketAnalyticsConfiguration"),
