@@ -40,8 +40,8 @@ NOTES = {
     "PutBucketLifecycleConfiguration": "AbortIncompleteMultipartUpload works. Rules that expire or "
     "move objects are 501.",
     "DeleteBucketLifecycle": "Removes the rules.",
-    "PutObjectLockConfiguration": "Object lock can be enabled, and is; a default retention is "
-    "refused.",
+    "PutObjectLockConfiguration": "Object lock is on in every bucket; a default rule is kept and "
+    "given back.",
     "GetPublicAccessBlock": "404 NoSuchPublicAccessBlockConfiguration without.",
     "PutPublicAccessBlock": "Kept and given back; nothing is public anyway.",
     "DeletePublicAccessBlock": "Removes it.",
@@ -92,8 +92,9 @@ DIFFERENCES = (
     ),
     (
         "Object lock",
-        "requests are kept and returned, shortening is refused, no default retention; every "
-        "version reports a retention of its own",
+        "on in every bucket; requests are kept and returned, shortening is refused; a version that "
+        "nobody locked reports COMPLIANCE for 100 years, and a bucket no default retention unless "
+        "it was given one, which adds nothing to that",
         "permanence is intrinsic and does not end",
     ),
     (
