@@ -134,6 +134,41 @@ DIFFERENCES = (
         "as on AWS; s3-tests wants 400 InvalidPart",
     ),
     (
+        "CopyObject of a multipart object",
+        "keeps ETag (`…-N`), parts and a COMPOSITE checksum; AWS computes new ones",
+        "no byte is read; an MD5 that was not computed is not claimed",
+    ),
+    (
+        "CopyObject of more than 5 GiB",
+        "done; AWS refuses with 400 InvalidRequest",
+        "a copy costs the same whatever its size",
+    ),
+    (
+        "The CID of a copy",
+        "that of its source, whose name its root carries",
+        "the bytes are the same file; Auto Drive does so",
+    ),
+    (
+        "UploadPartCopy beyond the end of its source",
+        "416 InvalidRange",
+        "as s3-tests; AWS answers 400 InvalidArgument",
+    ),
+    (
+        "RenameObject",
+        "a copy and a delete marker, where deletes may hide; in any bucket",
+        "AWS has it for directory buckets only",
+    ),
+    (
+        "Objects uploaded without a checksum",
+        "have none; AWS adds a CRC64NVME",
+        "every read is verified against the CID anyway",
+    ),
+    (
+        "Complete of a COMPOSITE upload without the checksums of its parts",
+        "done; AWS refuses with 400 InvalidRequest",
+        "the gateway has computed them itself",
+    ),
+    (
         "Malformed checksum values",
         "400 InvalidRequest",
         "as on AWS; s3-tests wants 400 BadDigest",
