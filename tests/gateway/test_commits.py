@@ -78,6 +78,33 @@ async def test_sequence_numbers_ascend_within_a_group(data_dir: Path) -> None:
         assert sequences == sorted(set(sequences))
 
 
+async def test_a_second_record_shares_the_fate_of_the_first(data_dir: Path, syncs: Syncs) -> None:
+    def both(name: str, **more) -> Change:
+        return bucket(
+            name, then=lambda sequence: BucketRecord(sequence, "main", f"{name}-too"), **more
+        )
+
+    def refuse(_: sqlite3.Connection) -> None:
+        raise S3Error(ErrorCode.AccessDenied)
+
+    async with Parts(data_dir) as parts:
+        first, other = await asyncio.gather(
+            parts.committer.commit(both("kept")),
+            parts.committer.commit(both("refused", condition=refuse)),
+            return_exceptions=True,
+        )
+        assert isinstance(first, BucketRecord)
+        assert first.bucket == "kept"
+        assert isinstance(other, S3Error)
+        assert syncs.count == 1
+        assert await names(parts) == ["kept", "kept-too"]
+        syncs.error = OSError(5, "broken")
+        with pytest.raises(OSError):
+            await parts.committer.commit(both("lost"))
+        syncs.error = None
+        assert await names(parts) == ["kept", "kept-too"]
+
+
 async def test_of_racing_conditional_writers_exactly_one_wins(data_dir: Path) -> None:
     async with Parts(data_dir) as parts:
         outcomes = await asyncio.gather(

@@ -110,6 +110,17 @@ HISTORIES = {
         marker(3),
         removal(4, 3),
     ],
+    "checksums of a key shown again": [
+        put(1, checksum=("CRC32", "FULL_OBJECT", "AAAAAA==")),
+        put(2),
+        put(
+            3,
+            part_sizes=((5, 2),),
+            checksum=("SHA1", "COMPOSITE", "x-2"),
+            part_checksums=bytes(range(40)),
+        ),
+        removal(4, 3, 2),
+    ],
     "an upload with notes, aborted": [
         UploadRecord(1, "main", "bucket", b"k", "u", notes={"tagging": "a=1"}),
         AbortRecord(2, "u"),
