@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
+from gateway.keys import AccessKey, KeyStore
+from gateway.rights import Limits, Right
 from tests.support.clients import require_client
 from tests.support.rclone import Rclone
 from tests.support.server import GatewayServer, clean_environment
@@ -32,15 +36,17 @@ def policed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayServer]
 class Restic:
     """restic with a repository in the gateway."""
 
-    def __init__(self, server: GatewayServer, home: Path, repository: str) -> None:
+    def __init__(
+        self, server: GatewayServer, home: Path, repository: str, key: AccessKey | None = None
+    ) -> None:
         self._path = require_client("restic")
         home.mkdir(exist_ok=True)
         self._environment = clean_environment(
             HOME=str(home),
             RESTIC_REPOSITORY=f"s3:{server.endpoint}/{repository}",
             RESTIC_PASSWORD="secret",
-            AWS_ACCESS_KEY_ID=server.access_key,
-            AWS_SECRET_ACCESS_KEY=server.secret,
+            AWS_ACCESS_KEY_ID=key.access_key if key else server.access_key,
+            AWS_SECRET_ACCESS_KEY=key.secret or "" if key else server.secret,
         )
 
     def call(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -144,3 +150,24 @@ def test_rclone_reads_the_past(rclone: Rclone, policed: GatewayServer, tmp_path:
         rclone.run("copy", *at, remote, tmp_path / moment)
         assert (tmp_path / moment / "doc.txt").read_bytes() == content
     assert policed.s3().list_object_versions(Bucket="files", Prefix="past/")["DeleteMarkers"]
+
+
+def test_restic_backs_up_with_a_key_that_may_only_create(
+    policed: GatewayServer, folder: Path, tmp_path: Path
+) -> None:
+    rights = frozenset({Right.READ, Right.LIST, Right.CREATE})
+    limits = Limits(rights, ("backups",), ("host/",))
+    key = KeyStore(policed.data_dir).create(limits=limits)
+    restic = Restic(policed, tmp_path / "home", "backups/host", key)
+    restic.run("init")
+    restic.run("backup", folder)
+    restic.run("check", "--read-data")
+    restic.run("restore", "latest", "--target", tmp_path / "back")
+    left = policed.s3().list_objects_v2(Bucket="backups", Prefix="host/locks/")
+    assert left["KeyCount"] == 0
+    # What a thief of the key would try.
+    s3 = replace(policed, access_key=key.access_key, secret=key.secret or "").s3()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.put_object(Bucket="backups", Key="host/config", Body=b"ruined")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.delete_object(Bucket="backups", Key="host/config")
