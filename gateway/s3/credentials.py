@@ -249,7 +249,7 @@ _CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 _SIGNATURE = re.compile(r"(?:^|,)\s*Signature=([^,]*)")
 _ISO_BASIC = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
-_EXPIRES = re.compile(r"[0-9]{1,6}")
+_EXPIRES = re.compile(r"-?[0-9]+")
 # Up to the year 9999.
 _EPOCH_SECONDS = re.compile(r"[0-9]{1,11}")
 
@@ -356,13 +356,26 @@ def _parse_query(request: RequestHead, parameters: Mapping[str, str]) -> Credent
         raise S3Error(code, "X-Amz-Date must be in the ISO8601 Long Format yyyyMMdd'T'HHmmss'Z'.")
     if time.day != signer.date:
         raise S3Error(code, "The date of X-Amz-Credential is not that of X-Amz-Date.")
-    expires = parameters["X-Amz-Expires"]
-    if not _EXPIRES.fullmatch(expires) or int(expires) > EXPIRES_SECONDS_MAX:
-        raise S3Error(
-            code, f"X-Amz-Expires must be a number of seconds from 0 to {EXPIRES_SECONDS_MAX}."
-        )
+    expires = _parse_expires(parameters["X-Amz-Expires"])
     payload_hash = _payload_hash(request, parameters) or UNSIGNED_PAYLOAD
-    return Credentials(signer, parameters["X-Amz-Signature"], time, payload_hash, int(expires))
+    return Credentials(signer, parameters["X-Amz-Signature"], time, payload_hash, expires)
+
+
+def _parse_expires(text: str) -> int:
+    """The lifetime of a presigned request in seconds; each fault as AWS words it."""
+    reason = None
+    if not _EXPIRES.fullmatch(text):
+        reason = "X-Amz-Expires should be a number"
+    elif text.startswith("-"):
+        reason = "X-Amz-Expires must be non-negative"
+    elif len(text) > 18 or int(text) > EXPIRES_SECONDS_MAX:
+        reason = (
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given "
+            f"X-Amz-Expires must be less than {EXPIRES_SECONDS_MAX} seconds"
+        )
+    if reason is not None:
+        raise S3Error(ErrorCode.AuthorizationQueryParametersError, reason)
+    return int(text)
 
 
 def parse_scope(credential: str, code: ErrorCode) -> tuple[str, str, str, str]:

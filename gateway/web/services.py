@@ -10,6 +10,7 @@ from gateway.copies import Copies
 from gateway.deletes import Deletes
 from gateway.ingest import Ingest
 from gateway.objects import Objects
+from gateway.quotas import WARNING_HEADER
 from gateway.uploads import Uploads
 from gateway.web.bodies import VerifiedBody
 from gateway.web.downloads import Downloads
@@ -55,6 +56,11 @@ class Services:
         )
         self.check_room(body.body.length or 0)
         return body
+
+    def notices(self, request: S3Request) -> dict[str, str]:
+        """Headers that tell who has written of quotas that are nearly used up."""
+        warning = self.buckets.quotas.warning(request.account, request.bucket)
+        return {} if warning is None else {WARNING_HEADER: warning}
 
     async def document(self, request: S3Request, *, has_checksum: bool = True) -> bytes:
         """The body of a request that carries XML; see VerifiedBody for `has_checksum`."""

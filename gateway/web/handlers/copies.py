@@ -49,6 +49,7 @@ async def copy_object(services: Services, request: S3Request) -> web.StreamRespo
         VERSION_HEADER: version_id(record.sequence),
         SOURCE_VERSION_HEADER: version_id(copied.source.sequence),
         CID_HEADER: cid_text(record.root),
+        **services.notices(request),
     }
     return xml_response(write_copy_object(result), headers=headers)
 
@@ -78,6 +79,7 @@ async def upload_part_copy(services: Services, request: S3Request) -> web.Stream
     upload = await services.uploads.find(target)
     version = await services.copies.find(request.account, source, wish)
     span = copy_span(request.headers.get(COPY_SOURCE_RANGE), version.size)
+    await services.uploads.check_room(request.account, request.bucket, len(span))
     _check_part_size(services, len(span))
     algorithm = ChecksumAlgorithm[upload.checksum[0]] if upload.checksum else None
     record = await services.copies.copy_part(upload, number, version, span, algorithm)

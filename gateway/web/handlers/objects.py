@@ -11,7 +11,6 @@ from gateway.catalog.queries import VersionRow
 from gateway.catalog.records import ObjectRecord
 from gateway.deletes import Deletion
 from gateway.objects import Checksum, NewObject, etag_text
-from gateway.quotas import WARNING_HEADER
 from gateway.s3.attributes import part_checksum
 from gateway.s3.checksums import ChecksumAlgorithm
 from gateway.s3.conditions import (
@@ -67,9 +66,7 @@ async def store(
 
     record = await services.objects.put(new, payload.body, payload.digests, check)
     headers = stored_headers(record)
-    warning = services.buckets.quotas.warning(request.account, request.bucket)
-    if warning is not None:
-        headers[WARNING_HEADER] = warning
+    headers.update(services.notices(request))
     return record, headers
 
 

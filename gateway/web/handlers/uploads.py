@@ -124,6 +124,7 @@ async def complete_multipart_upload(services: Services, request: S3Request) -> w
         "ETag": etag,
         VERSION_HEADER: version_id(done.sequence),
         CID_HEADER: cid_text(done.root),
+        **services.notices(request),
     }
     return xml_response(document, headers=headers)
 

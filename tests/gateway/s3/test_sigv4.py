@@ -584,6 +584,20 @@ def test_session_tokens_are_refused() -> None:
     assert error_of(head_of(request)).code is ErrorCode.InvalidToken
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("-1", "X-Amz-Expires must be non-negative"),
+        ("soon", "X-Amz-Expires should be a number"),
+        ("604801", "X-Amz-Expires must be less than a week (in seconds)"),
+        ("9" * 5000, "X-Amz-Expires must be less than a week (in seconds)"),
+    ],
+)
+def test_an_expiry_is_refused_in_the_words_of_aws(text: str, message: str) -> None:
+    error = error_of(requeried(signed(expires=60), "Expires=60", f"Expires={text}"))
+    assert error.message.startswith(message)
+
+
 V2_QUERY = "AWSAccessKeyId=key%2B1&Signature=c2ln%3D&Expires=1"
 ANONYMOUS = RequestHead("GET", "/s3/b/k", "prefix=X-Amz-Signature&uploads", {"host": HOST})
 

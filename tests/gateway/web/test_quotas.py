@@ -71,6 +71,14 @@ def test_copies_and_uploads_count(gateway: WebGateway) -> None:
     upload = wire.call("POST", "copies/u", uploads="").texts("UploadId")[0]
     part = wire.call("PUT", "copies/u", bytes(201), partNumber=1, uploadId=upload)
     assert outcome(part) == EXCEEDED
+    copied = wire.call(
+        "PUT",
+        "copies/u",
+        headers={**source, "x-amz-copy-source-range": "bytes=0-200"},
+        partNumber=1,
+        uploadId=upload,
+    )
+    assert outcome(copied) == EXCEEDED
     etag = wire.call("PUT", "copies/u", bytes(200), partNumber=1, uploadId=upload).headers["etag"]
     assert wire.call("PUT", "copies/small", b"x").status == 200
     document = COMPLETE % etag.encode()
@@ -104,6 +112,8 @@ def test_a_soft_quota_warns(gateway: WebGateway) -> None:
     limit(gateway, Quota("main", "soft", objects_warn=1))
     assert WARNING_HEADER not in gateway.wire.call("PUT", "soft/1", b"x").headers
     assert gateway.wire.call("PUT", "soft/2", b"x").headers[WARNING_HEADER] == "bucket"
+    source = {"x-amz-copy-source": "soft/1"}
+    assert gateway.wire.call("PUT", "soft/3", headers=source).headers[WARNING_HEADER] == "bucket"
     assert WARNING_HEADER not in gateway.wire.call("PUT", "hard/1", b"x").headers
 
 
