@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import re
 from collections.abc import Iterator
-from html import unescape
+from dataclasses import replace
+from html import escape, unescape
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -164,6 +167,39 @@ class S3Machine(RuleBasedStateMachine):
         assert answer.headers["x-amz-delete-marker"] == "true"
         self.add(key, ModelVersion(is_marker=True), answer)
 
+    @rule(wanted=st.lists(keys, min_size=1, max_size=4, unique=True))
+    def delete_many(self, wanted: list[str]) -> None:
+        rows = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in wanted)
+        document = f"<Delete>{rows}</Delete>".encode()
+        digest = base64.b64encode(hashlib.md5(document).digest()).decode()
+        answer = self.call("POST", None, document, {"Content-MD5": digest}, delete="")
+        if self.mode == "deny":
+            assert (answer.status, answer.code) == (403, "AccessDenied")
+            return
+        assert answer.status == 200, answer
+        assert [unescape(key) for key in answer.texts("Key")] == wanted
+        for key, version_id in zip(wanted, answer.texts("DeleteMarkerVersionId"), strict=True):
+            self.model.add(key, ModelVersion(version_id=version_id, is_marker=True))
+
+    @rule(source=keys, key=keys)
+    def rename(self, source: str, key: str) -> None:
+        found = self.model.current(source)
+        headers = {"x-amz-rename-source": quote(source, safe="")}
+        answer = self.call("PUT", key, headers=headers, renameObject="")
+        if source == key:
+            assert (answer.status, answer.code) == (400, "InvalidRequest")
+        elif self.mode == "deny":
+            assert answer.status in (403, 404)
+            assert answer.status == 403 or found is None
+        elif found is None:
+            assert (answer.status, answer.code) == (404, "NoSuchKey")
+        else:
+            assert answer.status == 200, answer
+            self.add(key, replace(found), answer)
+            hidden = self.call("HEAD", source)
+            assert hidden.headers["x-amz-delete-marker"] == "true"
+            self.add(source, ModelVersion(is_marker=True), hidden)
+
     @precondition(lambda self: self.model.versions)
     @rule(data=st.data())
     def delete_a_version(self, data: st.DataObject) -> None:
@@ -195,6 +231,27 @@ class S3Machine(RuleBasedStateMachine):
         assert answer.status == 200, answer
         assert answer.headers["etag"] == f'"{md5_hex(content)}"'
         upload.parts[number] = content
+
+    @precondition(lambda self: self.model.uploads)
+    @rule(data=st.data(), number=st.integers(1, 4), source=keys, first=st.integers(0, 70_000))
+    def copy_part(self, data: st.DataObject, number: int, source: str, first: int) -> None:
+        upload_id, upload = self.pick_upload(data)
+        found = self.model.current(source)
+        headers = {"x-amz-copy-source": f"/{self.bucket}/{quote(source)}"}
+        if first:
+            headers["x-amz-copy-source-range"] = f"bytes={first}-{first + 30}"
+        answer = self.call(
+            "PUT", upload.key, headers=headers, uploadId=upload_id, partNumber=number
+        )
+        if found is None:
+            assert (answer.status, answer.code) == (404, "NoSuchKey")
+        elif first and first + 30 >= len(found.content):
+            assert (answer.status, answer.code) == (416, "InvalidRange")
+        else:
+            assert answer.status == 200, answer
+            content = found.content[first : first + 31] if first else found.content
+            assert unescape(answer.texts("ETag")[0]) == f'"{md5_hex(content)}"'
+            upload.parts[number] = content
 
     @precondition(lambda self: self.model.uploads)
     @rule(data=st.data(), only=st.sets(st.integers(1, 4), min_size=1))
