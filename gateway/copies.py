@@ -35,6 +35,7 @@ from gateway.s3.checksums import ChecksumAlgorithm, ChecksumType, encode_digest
 from gateway.s3.conditions import COPY_PREFIX, RENAME_PREFIX, check_source
 from gateway.s3.copy_source import CopySource, CopyWish
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
+from gateway.s3.metadata import copied_metadata
 from gateway.s3.notes import TAGGING
 from gateway.s3.ranges import ByteSpan
 from gateway.s3.timestamps import MICROSECONDS
@@ -117,7 +118,8 @@ class Copies:
             if policy.mode_of(key) is DeleteMode.DENY:
                 raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
             copy.check(connection)
-            # It is the same object still, so that its locks go along.
+            # It is the same object still: its redirect and its locks go along.
+            copy.metadata = copy.source.metadata
             copy.notes = find_notes(connection, copy.source.sequence)
 
         def hide(sequence: int) -> MarkerRecord:
@@ -246,6 +248,7 @@ class _Copy:
     quotas: Quotas
     source: VersionRow = field(init=False)
     checksum: Checksum | None = field(init=False)
+    metadata: Mapping[str, str] = field(init=False)
     notes: Mapping[str, str] = field(init=False)
     part_checksums: bytes | None = field(init=False)
 
@@ -266,6 +269,9 @@ class _Copy:
         self.part_checksums = None
         if self.source.part_sizes and self.checksum == self.source.checksum:
             self.part_checksums = find_part_checksums(connection, self.source.sequence)
+        self.metadata = self.new.metadata
+        if not self.wish.replaces_metadata:
+            self.metadata = copied_metadata(self.source.metadata, self.new.metadata)
         self.notes = self._notes(connection)
 
     def record(self, sequence: int, places: Places) -> ObjectRecord:
@@ -281,7 +287,7 @@ class _Copy:
             source.size,
             source.etag,
             source.encoded_layout,
-            self.new.metadata if self.wish.replaces_metadata else source.metadata,
+            self.metadata,
             source.part_sizes,
             self.checksum,
             notes=self.notes,

@@ -12,6 +12,7 @@ from gateway.s3.address import KEY_BYTES_MAX, check_bucket_name
 from gateway.s3.checksums import ChecksumAlgorithm, copied_checksum
 from gateway.s3.conditions import COPY_PREFIX, RENAME_PREFIX, Conditions, parse_source_conditions
 from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.metadata import REDIRECT
 from gateway.s3.ranges import ByteSpan
 
 COPY_SOURCE = "x-amz-copy-source"
@@ -74,7 +75,8 @@ def parse_copy_wish(headers: Mapping[str, str]) -> CopyWish:
     replaces_metadata = _replaces(headers, "x-amz-metadata-directive", "metadata")
     replaces_tags = _replaces(headers, "x-amz-tagging-directive", "tagging")
     checksum = copied_checksum(headers)
-    changes = replaces_metadata or checksum is not None or bool(headers.get("x-amz-storage-class"))
+    changed = any(headers.get(name) for name in ("x-amz-storage-class", REDIRECT))
+    changes = replaces_metadata or checksum is not None or changed
     return CopyWish(
         parse_source_conditions(headers, COPY_PREFIX),
         replaces_metadata,

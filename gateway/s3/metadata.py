@@ -110,6 +110,17 @@ def parse_metadata(headers: Iterable[tuple[str, str]]) -> ObjectMetadata:
     return ObjectMetadata(user, **system)
 
 
+def copied_metadata(source: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """The record of a copy that takes over its source's: a redirect alone is as given, or none.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    """
+    copied = {name: value for name, value in source.items() if name != REDIRECT}
+    if REDIRECT in given:
+        copied[REDIRECT] = given[REDIRECT]
+    return copied
+
+
 def response_overrides(query: Mapping[str, str]) -> dict[str, str]:
     """The headers that `response-content-type=…` and its kin put in place of the stored ones.
 
@@ -154,6 +165,7 @@ _SYSTEM_NAMES = {name.lower(): (name, attribute) for name, attribute in _SYSTEM_
 _OVERRIDES = {
     f"response-{name.lower()}": name for name in _SYSTEM_HEADERS if not name.startswith("x-amz-")
 }
+REDIRECT = "x-amz-website-redirect-location"
 REDIRECT_BYTES_MAX = 2048
 _OWN_NAME = USER_PREFIX + "cid"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")

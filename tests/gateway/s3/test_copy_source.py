@@ -63,6 +63,7 @@ def test_other_source_is_an_invalid_argument(value: str) -> None:
         ({"x-amz-metadata-directive": "REPLACE"}, True, True),
         ({"x-amz-storage-class": "STANDARD"}, False, True),
         ({"x-amz-checksum-algorithm": "sha256"}, False, True),
+        ({"x-amz-website-redirect-location": "/x"}, False, True),
         ({"x-amz-meta-a": "b"}, False, False),
     ],
 )

@@ -80,6 +80,18 @@ def test_replace_takes_the_metadata_of_the_request(wire: Wire) -> None:
     assert "x-amz-meta-b" not in headers
 
 
+def test_a_redirect_is_not_copied(wire: Wire) -> None:
+    redirect = "x-amz-website-redirect-location"
+    wire.call("PUT", "box/redirected", b"x", headers={redirect: "/a", "x-amz-meta-a": "1"})
+    copy(wire, "box/redirected", "box/plain-copy")
+    headers = wire.call("HEAD", "box/plain-copy").headers
+    assert redirect not in headers
+    assert headers["x-amz-meta-a"] == "1"
+    copy(wire, "box/redirected", "box/redirected", **{redirect: "/b"})
+    headers = wire.call("HEAD", "box/redirected").headers
+    assert (headers[redirect], headers["x-amz-meta-a"]) == ("/b", "1")
+
+
 def test_a_copy_onto_itself_has_to_change_something(wire: Wire) -> None:
     wire.call("PUT", "box/self", b"x", headers={"x-amz-meta-mtime": "1"})
     refused = copy(wire, "box/self", "box/self")
