@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from gateway.keys import KeyStore
 from gateway.maintenance import rebuild
+from gateway.rights import ALL_RIGHTS, Limits
 from tests.support.bodies import noise
 from tests.support.web_gateway import WebGateway, web_gateway
 from tests.support.wire import Answer, Wire
@@ -248,6 +250,21 @@ def test_a_copy_keeps_the_checksum_or_gets_another(wire: Wire) -> None:
     kept = copy(wire, "box/again", "box/kept-sum")
     assert kept.texts("ChecksumSHA1") == expected
     assert wire.call("HEAD", "box/kept-sum", headers=shown).headers[sha1] == expected[0]
+
+
+def test_a_key_copies_only_what_it_may_read(gateway: WebGateway) -> None:
+    gateway.wire.call("PUT", "box/secret/k", b"x")
+    gateway.wire.call("PUT", "box/own/k", b"y")
+    limits = Limits(ALL_RIGHTS, prefixes=("own/",))
+    key = KeyStore(gateway.data_dir).create(key_only=True, limits=limits)
+    wire = Wire(gateway.port, key.access_key, timeout=20)
+    assert copy(wire, "box/secret/k", "box/own/taken").code == "AccessDenied"
+    upload_id = start(wire, "box/own/parts")
+    taken = copy_part(wire, "box/own/parts", upload_id, 1, "box/secret/k")
+    assert taken.code == "AccessDenied"
+    assert copy(wire, "box/own/k", "box/own/copy").status == 200
+    assert copy(wire, "box/own/k", "box/secret/copy").code == "AccessDenied"
+    wire.close()
 
 
 def test_another_owner_of_the_source_is_denied(wire: Wire) -> None:
