@@ -249,13 +249,9 @@ def write_initiate_multipart_upload(bucket: str, key: bytes, upload_id: str) -> 
     )
 
 
-def write_complete_multipart_upload(upload: CompletedUpload, *, declared: bool = True) -> bytes:
-    """CompleteMultipartUploadResult.
-
-    `declared=False` leaves out the XML declaration, for a body that began with it (and with
-    spaces that kept the connection alive).
-    """
-    document = _document(
+def write_complete_multipart_upload(upload: CompletedUpload) -> bytes:
+    """CompleteMultipartUploadResult."""
+    return _document(
         "CompleteMultipartUploadResult",
         _element("Location", upload.location),
         _element("Bucket", upload.bucket),
@@ -263,7 +259,6 @@ def write_complete_multipart_upload(upload: CompletedUpload, *, declared: bool =
         _element("ETag", quote_etag(upload.etag)),
         *(_element(name, value) for name, value in upload.checksums),
     )
-    return document if declared else document.removeprefix(DECLARATION)
 
 
 def write_copy_object(copy: CopyResult) -> bytes:

@@ -27,6 +27,7 @@ from gateway.uploads import UploadTarget
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
 from gateway.web.handlers.objects import CID_HEADER, VERSION_HEADER, checksum_elements, new_object
+from gateway.web.long_answers import answer_at_length
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
@@ -82,10 +83,15 @@ async def upload_part_copy(services: Services, request: S3Request) -> web.Stream
     await services.uploads.check_room(request.account, request.bucket, len(span))
     _check_part_size(services, len(span))
     algorithm = ChecksumAlgorithm[upload.checksum[0]] if upload.checksum else None
-    record = await services.copies.copy_part(upload, number, version, span, algorithm)
-    result = CopyResult(record.etag, sequence_micros(record.sequence), record.checksums)
-    headers = {SOURCE_VERSION_HEADER: version_id(version.sequence)}
-    return xml_response(write_copy_part(result), headers=headers)
+
+    async def copy() -> web.Response:
+        record = await services.copies.copy_part(upload, number, version, span, algorithm)
+        result = CopyResult(record.etag, sequence_micros(record.sequence), record.checksums)
+        headers = {SOURCE_VERSION_HEADER: version_id(version.sequence)}
+        return xml_response(write_copy_part(result), headers=headers)
+
+    # A part may be gigabytes, each of which is read and hashed.
+    return await answer_at_length(request, copy())
 
 
 def _source(request: S3Request) -> CopySource:

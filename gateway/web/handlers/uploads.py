@@ -24,7 +24,7 @@ from gateway.s3.conditions import parse_conditions
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
 from gateway.s3.metadata import ObjectMetadata
-from gateway.s3.part_list import parse_part_number
+from gateway.s3.part_list import RequestedPart, parse_part_number
 from gateway.s3.upload_listing import PartEntry, PartsPage, parse_list_parts, parts_page
 from gateway.s3.version_ids import version_id
 from gateway.s3.xml_reader import read_complete_multipart_upload
@@ -43,6 +43,7 @@ from gateway.web.handlers.objects import (
     new_object,
     upload_options,
 )
+from gateway.web.long_answers import answer_at_length
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
@@ -82,51 +83,7 @@ async def complete_multipart_upload(services: Services, request: S3Request) -> w
     # The checksum is that of the object, not of the list.
     document = await services.document(request, has_checksum=False)
     requested = read_complete_multipart_upload(document)
-    expected = expected_object_checksum(request.headers)
-    declared = declared_type(request.headers)
-    target = _target(request)
-    try:
-        upload = await services.uploads.find(target)
-        new = NewObject(
-            request.account,
-            request.bucket,
-            request.key,
-            upload.metadata,
-            upload_options(ObjectMetadata.from_record(upload.metadata)),
-            parse_conditions(request.headers),
-            creates_only=request.creates_only,
-        )
-
-        def check(parts: Sequence[PartRecord]) -> tuple[str, str, str] | None:
-            _check_size(request, parts)
-            whole = completed_checksum(
-                _asked(upload), [(part.checksum, part.size) for part in parts], expected, declared
-            )
-            return (whole.algorithm.name, whole.type.name, whole.value) if whole else None
-
-        done: ObjectRecord | VersionRow = await services.uploads.complete(
-            upload, new, requested, check
-        )
-    except S3Error as error:
-        if error.code is not ErrorCode.NoSuchUpload:
-            raise
-        completed = await services.uploads.completed(target)
-        if completed is None:
-            raise
-        done = completed
-    etag = quote_etag(etag_text(done))
-    checksums = checksum_elements(done.checksum)
-    location = f"{request.http.scheme}://{request.http.host}{request.head.raw_path}"
-    document = write_complete_multipart_upload(
-        CompletedUpload(location, request.bucket, request.key, etag_text(done), checksums)
-    )
-    headers = {
-        "ETag": etag,
-        VERSION_HEADER: version_id(done.sequence),
-        CID_HEADER: cid_text(done.root),
-        **services.notices(request),
-    }
-    return xml_response(document, headers=headers)
+    return await answer_at_length(request, _complete(services, request, requested))
 
 
 async def abort_multipart_upload(services: Services, request: S3Request) -> web.StreamResponse:
@@ -160,6 +117,60 @@ async def list_parts(services: Services, request: S3Request) -> web.StreamRespon
         upload.checksum_kind,
     )
     return xml_response(document)
+
+
+async def _complete(
+    services: Services, request: S3Request, requested: Sequence[RequestedPart]
+) -> web.Response:
+    """Make the object of the parts in the list."""
+    expected = expected_object_checksum(request.headers)
+    declared = declared_type(request.headers)
+    target = _target(request)
+    try:
+        upload = await services.uploads.find(target)
+        new = NewObject(
+            request.account,
+            request.bucket,
+            request.key,
+            upload.metadata,
+            upload_options(ObjectMetadata.from_record(upload.metadata)),
+            parse_conditions(request.headers),
+            creates_only=request.creates_only,
+        )
+
+        def check(parts: Sequence[PartRecord]) -> tuple[str, str, str] | None:
+            _check_size(request, parts)
+            whole = completed_checksum(
+                _asked(upload),
+                [(part.checksum, part.size) for part in parts],
+                expected,
+                declared,
+            )
+            return (whole.algorithm.name, whole.type.name, whole.value) if whole else None
+
+        done: ObjectRecord | VersionRow = await services.uploads.complete(
+            upload, new, requested, check
+        )
+    except S3Error as error:
+        if error.code is not ErrorCode.NoSuchUpload:
+            raise
+        completed = await services.uploads.completed(target)
+        if completed is None:
+            raise
+        done = completed
+    etag = quote_etag(etag_text(done))
+    checksums = checksum_elements(done.checksum)
+    location = f"{request.http.scheme}://{request.http.host}{request.head.raw_path}"
+    result = write_complete_multipart_upload(
+        CompletedUpload(location, request.bucket, request.key, etag_text(done), checksums)
+    )
+    headers = {
+        "ETag": etag,
+        VERSION_HEADER: version_id(done.sequence),
+        CID_HEADER: cid_text(done.root),
+        **services.notices(request),
+    }
+    return xml_response(result, headers=headers)
 
 
 def _target(request: S3Request) -> UploadTarget:
