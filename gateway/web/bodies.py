@@ -252,7 +252,7 @@ class VerifiedBody:
         self._payload_hash = payload_hash
         self.body = body or RequestBody(
             request.http,
-            length=_announced_length(headers, payload_hash),
+            length=announced_length(headers, payload_hash),
             bytes_max=bytes_max,
             idle_seconds_max=idle_seconds_max,
             decoder=_decoder(request),
@@ -337,7 +337,8 @@ def _decoder(request: S3Request) -> AwsChunkedDecoder | None:
     return AwsChunkedDecoder(signer, length, names)
 
 
-def _announced_length(headers: Mapping[str, str], payload_hash: str) -> int | None:
+def announced_length(headers: Mapping[str, str], payload_hash: str) -> int | None:
+    """How many bytes a body will have, None if that is open; S3Error(MissingContentLength)."""
     if payload_hash in _STREAMING:
         return _decoded_length(headers)
     if "transfer-encoding" in headers:

@@ -15,9 +15,10 @@ from aiohttp import web
 
 from gateway.objects import etag_text
 from gateway.s3.address import check_key
+from gateway.s3.credentials import UNSIGNED_PAYLOAD
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
-from gateway.s3.form_data import FormDecoder, form_boundary
+from gateway.s3.form_data import FIELD_BYTES_MAX, FormDecoder, form_boundary
 from gateway.s3.post_policy import (
     LengthRange,
     check_policy,
@@ -26,7 +27,7 @@ from gateway.s3.post_policy import (
     with_filename,
 )
 from gateway.s3.xml_writer import write_post_response
-from gateway.web.bodies import RequestBody, VerifiedBody
+from gateway.web.bodies import RequestBody, VerifiedBody, announced_length
 from gateway.web.handlers.objects import store
 from gateway.web.requests import Identity, S3Request
 from gateway.web.responses import empty_response, xml_response
@@ -64,19 +65,23 @@ def is_form(request: S3Request) -> bool:
 async def read_form(services: Services, request: S3Request) -> Form:
     """Read the fields of a form; nothing of them is verified.
 
-    Raises S3Error: MalformedPOSTRequest, MaxPostPreDataLengthExceeded, InvalidArgument.
+    Raises S3Error: MalformedPOSTRequest, MaxPostPreDataLengthExceeded, InvalidArgument,
+    MissingContentLength, EntityTooLarge, InsufficientStorage.
     """
     boundary = form_boundary(request.headers.get("content-type", ""))
     assert boundary is not None
-    if request.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
-        raise S3Error(ErrorCode.MissingContentLength)
+    bytes_max = min(services.limits.put_bytes_max, services.limits.object_bytes_max)
+    length = announced_length(request.headers, UNSIGNED_PAYLOAD) or 0
+    # Around the file there are the fields, and after it what is ignored.
+    if length > bytes_max + 2 * FIELD_BYTES_MAX:
+        raise S3Error(ErrorCode.EntityTooLarge, ProposedSize=length, MaxSizeAllowed=bytes_max)
+    services.check_room(length)
     decoder = FormDecoder(boundary)
-    limits = services.limits
     body = RequestBody(
         request.http,
         length=None,
-        bytes_max=min(limits.put_bytes_max, limits.object_bytes_max),
-        idle_seconds_max=limits.body_idle_seconds_max,
+        bytes_max=bytes_max,
+        idle_seconds_max=services.limits.body_idle_seconds_max,
         decoder=decoder,
     )
     await body.receive_until(lambda: decoder.at_file)

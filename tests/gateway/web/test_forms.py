@@ -16,7 +16,7 @@ from gateway.keys import AccessKey, KeyStore
 from gateway.rights import Limits, Right
 from tests.support.bodies import noise
 from tests.support.web_gateway import WebGateway, web_gateway
-from tests.support.wire import Answer
+from tests.support.wire import Answer, Wire
 
 BOUNDARY = "form-boundary"
 CONDITIONS: list[Any] = [
@@ -246,6 +246,25 @@ def test_rights_hold_for_forms(gateway: WebGateway) -> None:
     assert post(gateway, creator).status == 403
     assert post(gateway, {**creator, "key": "foo-created"}).status == 204
     assert post(gateway, {**creator, "key": "foo-created"}).status == 403
+
+
+def test_a_form_that_is_too_large_is_refused_before_it_is_read(gateway: WebGateway) -> None:
+    wire = Wire(gateway.port, gateway.access_key, timeout=20)
+    headers = {
+        "Content-Length": str(1 << 50),
+        "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+    }
+    answer = wire.call("POST", "forms", headers=headers)
+    wire.close()
+    assert (answer.status, answer.code) == (400, "EntityTooLarge")
+
+
+def test_a_form_without_a_length_is_refused(gateway: WebGateway) -> None:
+    head = (
+        "POST /s3/forms HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+    )
+    assert gateway.raw(head.encode()).startswith(b"HTTP/1.1 411 ")
 
 
 def test_another_type_is_no_form(gateway: WebGateway) -> None:
