@@ -24,7 +24,6 @@ from gateway.catalog.queries import (
     VersionRow,
     find_bucket,
     find_newest,
-    find_notes,
     find_object,
     find_part_checksums,
     find_sequence,
@@ -210,11 +209,19 @@ class Objects:
         """Make a note of a version durable, or with None its removal.
 
         `condition` is given the version's notes within the commit and raises what refuses this.
+        Raises S3Error(NoSuchVersion) for a version that was removed meanwhile.
         """
 
         def check(connection: sqlite3.Connection) -> None:
+            current = find_version(connection, version.sequence)
+            if current is None:
+                raise S3Error(
+                    ErrorCode.NoSuchVersion,
+                    Key=version.key.decode(),
+                    VersionId=version_id(version.sequence),
+                )
             if condition is not None:
-                condition(find_notes(connection, version.sequence))
+                condition(current.notes)
 
         def record(sequence: int, _: Places) -> NoteRecord:
             return NoteRecord(
