@@ -115,6 +115,9 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+    # From the beginning, so that none is lost while we start.
+    hung_up = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     worker_app = WorkerApp(settings, worker)
     await worker_app.start()
     server = S3Server(
@@ -130,16 +133,20 @@ async def _serve(
         site = web.SockSite(runner, listener.socket, ssl_context=context, backlog=BACKLOG)
         await site.start()
 
-    def reload() -> None:
-        nonlocal settings
-        settings = _reload(settings, load, worker_app, context)
+    async def reload() -> None:
+        current = settings
+        while True:
+            await hung_up.wait()
+            hung_up.clear()
+            current = _reload(current, load, worker_app, context)
 
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    reloading = asyncio.create_task(reload(), name="reload")
     worker_app.ready = True
     log.info("serving", worker=worker)
     await stopping.wait()
     log.info("draining", worker=worker)
     worker_app.ready = False
+    reloading.cancel()
     await runner.cleanup()
     await worker_app.close()
     log.info("stopped", worker=worker)
