@@ -3,7 +3,9 @@ and no hang. Inputs are well-formed ones with a few things wrong, where faults h
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.s3.acl import read_acl
 from gateway.s3.address import order_base_paths, parse_address
 from gateway.s3.aws_chunked import AwsChunkedDecoder
 from gateway.s3.bucket_listing import parse_list_buckets
+from gateway.s3.bucket_settings import read_ownership_controls, read_public_access_block
 from gateway.s3.checksums import expected_checksum, expected_md5, upload_checksum
 from gateway.s3.conditions import parse_conditions, parse_delete_conditions
 from gateway.s3.copy_source import copy_span, parse_copy_source, parse_copy_wish
@@ -27,6 +31,7 @@ from gateway.s3.listing import parse_list_objects, parse_list_objects_v2
 from gateway.s3.metadata import parse_metadata, response_overrides
 from gateway.s3.object_lock import read_legal_hold, read_lock_configuration, read_retention
 from gateway.s3.part_list import parse_part_number
+from gateway.s3.post_policy import check_policy
 from gateway.s3.query import parse_query
 from gateway.s3.ranges import resolve_range
 from gateway.s3.tagging import parse_tagging_header, read_tagging
@@ -40,6 +45,7 @@ from gateway.s3.xml_reader import (
     read_delete,
     read_versioning_configuration,
 )
+from gateway.s3.xml_writer import Owner
 from tests.support.damage import damaged
 
 
@@ -96,7 +102,27 @@ DOCUMENTS = [
     "<LifecycleConfiguration><Rule><ID>i</ID><Status>Enabled</Status><Filter><Prefix>p</Prefix>"
     "</Filter><AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation>"
     "</AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>",
+    "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>"
+    "</PublicAccessBlockConfiguration>",
+    "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>"
+    "</OwnershipControls>",
+    "<AccessControlPolicy><Owner><ID>me</ID></Owner><AccessControlList><Grant><Grantee "
+    "xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' xsi:type='CanonicalUser'><ID>me</ID>"
+    "</Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList>"
+    "</AccessControlPolicy>",
 ]
+
+POLICY = (
+    '{"expiration": "2030-01-01T00:00:00Z", "conditions": [{"bucket": "bucket"}, '
+    '["starts-with", "$key", "k"], ["content-length-range", 1, 10]]}'
+)
+
+
+def policy_form(policy: str) -> dict[str, str]:
+    """The fields of a form with this policy."""
+    encoded = base64.b64encode(policy.encode("utf-8", "surrogatepass")).decode()
+    return {"key": "k", "policy": encoded, "bucket": "bucket"}
+
 
 READERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "address": (
@@ -158,6 +184,13 @@ READERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "ObjectLockConfiguration": (xml(read_lock_configuration), DOCUMENTS),
     "CORSConfiguration": (xml(read_cors), DOCUMENTS),
     "LifecycleConfiguration": (xml(read_lifecycle), DOCUMENTS),
+    "PublicAccessBlock": (xml(read_public_access_block), DOCUMENTS),
+    "OwnershipControls": (xml(read_ownership_controls), DOCUMENTS),
+    "AccessControlPolicy": (xml(read_acl, owner=Owner("me", "me")), DOCUMENTS),
+    "policy of a form": (
+        lambda text: check_policy(policy_form(text), "bucket", datetime(2026, 1, 1, tzinfo=UTC)),
+        [POLICY],
+    ),
 }
 
 
