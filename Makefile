@@ -24,7 +24,7 @@ run: $(VENV)/.installed
 	$(BIN)/dsn-gateway serve --data-dir ./data $(ARGS)
 
 test: $(VENV)/.installed-tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 long: $(VENV)/.installed-tests
 	$(BIN)/pytest -m long $(ARGS)

@@ -64,10 +64,12 @@ def test_digests_are_big_endian(algorithm: ChecksumAlgorithm, hex_digest: str) -
 # https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
 @pytest.mark.parametrize(
     ("algorithm", "hex_digest"),
-    zip(
-        XXHASHES,
-        ("ef46db3751d8e999", "2d06800538d394c2", "99aa06d3014798d86001c324468d497f"),
-        strict=True,
+    list(
+        zip(
+            XXHASHES,
+            ("ef46db3751d8e999", "2d06800538d394c2", "99aa06d3014798d86001c324468d497f"),
+            strict=True,
+        )
     ),
 )
 def test_xxhashes_are_big_endian(algorithm: ChecksumAlgorithm, hex_digest: str) -> None:
