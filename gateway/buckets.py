@@ -72,13 +72,15 @@ class Buckets:
         bucket = await self.get(account, name)
         return await self._database.read(partial(has_versions, bucket=bucket.id))
 
-    async def create(self, account: str, name: str) -> None:
-        """Make the bucket durable, unless it is there; S3Error(InvalidBucketName)."""
-        if await self.find(account, name) is None:
-            check_bucket_name(name)
-            await self._committer.commit(
-                Change(lambda sequence, _: BucketRecord(sequence, account, name))
-            )
+    async def create(self, account: str, name: str) -> bool:
+        """Make the bucket durable; False where it is there. Raises S3Error(InvalidBucketName)."""
+        if await self.find(account, name) is not None:
+            return False
+        check_bucket_name(name)
+        await self._committer.commit(
+            Change(lambda sequence, _: BucketRecord(sequence, account, name))
+        )
+        return True
 
     async def check_writable(self, account: str, name: str) -> None:
         """Whether a write may go to this bucket, perhaps making it.

@@ -82,9 +82,10 @@ async def create_bucket(services: Services, request: S3Request) -> web.StreamRes
         read_ownership(request.headers["x-amz-object-ownership"])
     if not is_empty(request):
         read_create_bucket(await services.document(request))
-    await services.buckets.create(request.account, request.bucket)
-    # The lock itself every bucket has. With it S3 enables versioning.
-    if request.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
+    made = await services.buckets.create(request.account, request.bucket)
+    # The lock itself every bucket has. With it S3 enables versioning, of new buckets alone:
+    # what others are set to is for keys with the right to it.
+    if made and request.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
         await services.buckets.configure(request.account, request.bucket, VERSIONING, ENABLED)
     return empty_response(200, {"Location": f"/{request.bucket}"})
 

@@ -219,3 +219,11 @@ def test_settings_of_a_bucket_are_for_admins(with_limits: Maker) -> None:
         == 403
     )
     assert with_limits(Right.ADMIN).call("PUT", "open", document, tagging="").status in (200, 204)
+
+
+def test_making_a_bucket_again_sets_nothing(gateway: WebGateway, with_limits: Maker) -> None:
+    lock = {"x-amz-bucket-object-lock-enabled": "true"}
+    assert gateway.wire.call("PUT", "hidden/").status == 200
+    before = gateway.wire.call("GET", "hidden", versioning="").body
+    assert with_limits(Right.CREATE).call("PUT", "hidden/", headers=lock).status == 200
+    assert gateway.wire.call("GET", "hidden", versioning="").body == before
