@@ -46,6 +46,9 @@ def verify_v2(
         check_skew(credentials.at, credentials.date, now, skew_max)
     elif now >= credentials.at:
         raise has_expired(credentials.at, now)
+    if any(":" in name or "\n" in name + value for name, value in headers.items()):
+        # A query can carry these for a header, and what is signed would read as other headers.
+        raise S3Error(ErrorCode.SignatureDoesNotMatch)
     claimed = credentials.signature.encode("utf-8", "surrogateescape")
     for text in _strings_to_sign(credentials, request, headers, base_path, host_bucket):
         if hmac.compare_digest(signature_v2(secret, text).encode(), claimed):
@@ -90,7 +93,11 @@ def _signed_query(raw_query: str) -> str:
         name, equals, value = pair.partition("=")
         name = unquote(name.replace("+", " "), errors="surrogateescape")
         if name in _SIGNED_PARAMETERS:
-            signed.append((name, equals + unquote(value, errors="surrogateescape")))
+            value = unquote(value, errors="surrogateescape")
+            if any(part.partition("=")[0] in _SIGNED_PARAMETERS for part in value.split("&")[1:]):
+                # What is signed would read as two parameters.
+                raise S3Error(ErrorCode.SignatureDoesNotMatch)
+            signed.append((name, equals + value))
     return "?" + "&".join(name + value for name, value in sorted(signed)) if signed else ""
 
 

@@ -183,3 +183,28 @@ def test_a_header_without_a_date_is_denied(date: str | None) -> None:
 @pytest.mark.parametrize("expires", [None, 60])
 def test_a_session_token_is_refused(expires: int | None) -> None:
     assert error_of(signed(expires=expires, token="t")).code is ErrorCode.InvalidToken
+
+
+@pytest.mark.parametrize("expires", [None, 60])
+@pytest.mark.parametrize(
+    "carried", ["x-amz-meta-a=1%0Ax-amz-meta-b:2:3", "x-amz-meta-a=1&x-amz-meta-b:2=3"]
+)
+def test_what_a_query_carries_never_reads_as_another_header(
+    carried: str, expires: int | None
+) -> None:
+    request = signed("PUT", headers={"x-amz-meta-a": "1", "x-amz-meta-b": "2:3"}, expires=expires)
+    check(request)
+    kept = [pair for pair in request.raw_query.split("&") if not pair.startswith("x-amz-")]
+    for name in ("x-amz-meta-a", "x-amz-meta-b"):
+        request = with_header(request, name, None)
+    request = request._replace(raw_query="&".join(filter(None, [*kept, carried])))
+    assert error_of(request).code is ErrorCode.SignatureDoesNotMatch
+
+
+@pytest.mark.parametrize("expires", [None, 60])
+def test_a_value_never_reads_as_another_parameter(expires: int | None) -> None:
+    request = signed(query="response-content-type=a&versionId=1", expires=expires)
+    check(request)
+    other = requeried(request, "=a&versionId=1", "=a%26versionId%3D1")
+    assert error_of(other).code is ErrorCode.SignatureDoesNotMatch
+    check(signed(query="response-content-disposition=a%26b", expires=expires))
