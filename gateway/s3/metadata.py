@@ -169,6 +169,8 @@ REDIRECT = "x-amz-website-redirect-location"
 REDIRECT_BYTES_MAX = 2048
 _OWN_NAME = USER_PREFIX + "cid"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+# Only queries and forms can carry such a name, and given back it would be another header.
+_NO_NAME = re.compile("[\x00-\x20:\x7f]")
 
 # All are stored alike: a class of AWS is a price, and permanent storage has only one.
 _STORAGE_CLASSES = frozenset(
@@ -199,8 +201,8 @@ def _check_value(name: str, value: str) -> str:
 def _check_user(user: Iterable[tuple[str, str]]) -> None:
     size = 0
     for name, value in user:
-        if not name:
-            _refuse_argument(USER_PREFIX, value)
+        if not name or _NO_NAME.search(name):
+            _refuse_argument(USER_PREFIX + name, value)
         size += len(name.encode()) + len(value.encode())
     if size > USER_BYTES_MAX:
         raise S3Error(ErrorCode.MetadataTooLarge, Size=size, MaxSizeAllowed=USER_BYTES_MAX)

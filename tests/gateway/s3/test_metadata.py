@@ -197,3 +197,11 @@ def test_upload_algorithms_are_recognised_and_kept(
     metadata = parse_metadata([(f"x-amz-meta-{name}", value) for name, value in headers.items()])
     assert upload_algorithms(metadata) == expected
     assert dict(metadata.user) == headers
+
+
+@pytest.mark.parametrize("name", ["a: b", "a\r\nSet-Cookie", "a b", "a\t", "a\x7f"])
+def test_a_name_that_is_no_header_is_refused(name: str) -> None:
+    # Queries and forms can carry what no header could.
+    with pytest.raises(S3Error) as caught:
+        user((f"x-amz-meta-{name}", "x"))
+    assert caught.value.code is ErrorCode.InvalidArgument
