@@ -16,6 +16,7 @@ from gateway.s3.xml_tree import children_of, name_of, parse_document, refuse_mal
 from gateway.s3.xml_writer import configuration, escape
 
 RULES_MAX = 100
+DOCUMENT_BYTES_MAX = 64 * 1024
 METHODS = frozenset({"GET", "PUT", "HEAD", "POST", "DELETE"})
 ID_CHARACTERS_MAX = 255
 
@@ -49,7 +50,11 @@ def read_cors(body: bytes) -> str:
     rules = list(children_of(parse_document(body, "CORSConfiguration"), {"CORSRule"}))
     if not 1 <= len(rules) <= RULES_MAX:
         refuse_malformed()
-    return configuration("CORSConfiguration", "".join(map(_canonical_rule, rules)))
+    document = configuration("CORSConfiguration", "".join(map(_canonical_rule, rules)))
+    # Anybody's preflight is matched with it, and what was read is remembered.
+    if len(document.encode()) > DOCUMENT_BYTES_MAX:
+        refuse_malformed()
+    return document
 
 
 @lru_cache(maxsize=256)
@@ -177,6 +182,10 @@ def _check(fields: Mapping[str, Sequence[str]]) -> None:
         for pattern in fields[name]:
             if pattern.count("*") > 1:
                 _refuse(f'{name} "{pattern}" can not have more than one wildcard.')
+    for name in ("AllowedOrigin", "AllowedHeader", "ExposeHeader"):
+        for text in fields[name]:
+            if not text.isprintable():
+                _refuse(f"{name} can not have control characters.")
     for header in fields["ExposeHeader"]:
         if "*" in header:
             _refuse(

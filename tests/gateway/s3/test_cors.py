@@ -177,3 +177,18 @@ def test_any_of_the_buckets_may_allow() -> None:
     other = cors_rules(read_cors(document(rule(AllowedOrigin="http://other"))))
     answer = preflight_headers([RULES, other], asking("http://other", "GET"))
     assert answer["Access-Control-Allow-Origin"] == "http://other"
+
+
+def test_a_configuration_has_at_most_64_kib() -> None:
+    small, large = (rule(AllowedHeader=["x" * 90] * count) for count in (500, 600))
+    assert cors_rules(read_cors(document(small)))
+    with pytest.raises(S3Error) as caught:
+        read_cors(document(large))
+    assert caught.value.code is ErrorCode.MalformedXML
+
+
+@pytest.mark.parametrize("name", ["AllowedOrigin", "AllowedHeader", "ExposeHeader"])
+def test_no_rule_breaks_a_line_of_headers(name: str) -> None:
+    with pytest.raises(S3Error) as caught:
+        read_cors(document(rule(**{name: "ETag&#13;&#10;Set-Cookie: a=b"})))
+    assert caught.value.code is ErrorCode.InvalidRequest
