@@ -39,6 +39,8 @@ PAYLOAD_LITERALS = frozenset(
 # a second have one date. Longer texts than these are read anew, so that memory stays bounded.
 _REMEMBERED_MAX = 1024
 _REMEMBERED_CHARS_MAX = 1024
+_DATE_CHARS = 8
+_REGION_CHARS_MAX = 64
 
 
 class RequestHead(NamedTuple):
@@ -381,7 +383,14 @@ def _parse_expires(text: str) -> int:
 def parse_scope(credential: str, code: ErrorCode) -> tuple[str, str, str, str]:
     """Access key, date, region and service of a credential; S3Error of this code if malformed."""
     fields = credential.rsplit("/", 4)
-    if len(fields) != 5 or not fields[0] or fields[3:] != ["s3", "aws4_request"]:
+    is_scope = len(fields) == 5 and fields[3:] == ["s3", "aws4_request"]
+    # Signing keys are remembered by date and region, before anything is proved.
+    if (
+        not is_scope
+        or not fields[0]
+        or len(fields[1]) != _DATE_CHARS
+        or len(fields[2]) > _REGION_CHARS_MAX
+    ):
         raise S3Error(
             code,
             "The credential is malformed; expecting "
@@ -436,10 +445,10 @@ def _read_iso_basic(text: str) -> SigningTime | None:
 def _parse_rfc_1123(text: str) -> SigningTime | None:
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        # "-0000" gives a naive time, which RFC 5322 wants read as UTC.
+        utc = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    # "-0000" gives a naive time, which RFC 5322 wants read as UTC.
-    utc = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     # A clock of computers does not know what was before.
     return SigningTime.of(utc) if utc.year >= 1970 else None
 

@@ -150,9 +150,10 @@ def _check_time(credentials: Credentials, now: datetime, skew_max: timedelta) ->
     if credentials.expires is None:
         check_skew(credentials.time.at, credentials.time.timestamp, now, skew_max)
         return
-    expiry = credentials.time.at + timedelta(seconds=credentials.expires)
-    if now >= expiry:
-        expired = has_expired(expiry, now)
+    lifetime = timedelta(seconds=credentials.expires)
+    # The sum would be past the last year of the calendar for a time at its end.
+    if now - credentials.time.at >= lifetime:
+        expired = has_expired(credentials.time.at + lifetime, now)
         expired.fields["X-Amz-Expires"] = credentials.expires
         raise expired
     if credentials.time.at - now > skew_max:

@@ -525,6 +525,8 @@ QUERY_ERROR = ErrorCode.AuthorizationQueryParametersError
         ("%2Faws4_request", ""),
         ("%2Fs3%2F", "%2Fec2%2F"),
         ("AKIDEXAMPLE", ""),
+        ("us-east-1", "x" * 65),
+        ("20260301%2F", "2026-03-01%2F"),
         ("20260301T123005Z", "20260301"),
         ("20260301T123005Z", "20260302T123005Z"),
         ("Expires=60", "Expires=-1"),
@@ -698,3 +700,11 @@ def test_a_chunk_signer_follows_a_verified_request() -> None:
     with pytest.raises(S3Error) as raised:
         server.verify_chunk(EMPTY_SHA256, b"")
     assert raised.value.code is ErrorCode.SignatureDoesNotMatch
+
+
+def test_a_time_at_the_end_of_the_calendar_is_not_yet_valid() -> None:
+    request = requeried(signed(expires=604_800), "20260301", "99991231")
+    assert error_of(request).message == "Request is not valid yet"
+    request = with_header(signed(headers={"Date": "x"}), "x-amz-date", None)
+    request = with_header(request, "date", "Fri, 31 Dec 9999 23:59:59 -1200")
+    assert error_of(request).code is ErrorCode.AccessDenied
