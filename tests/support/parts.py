@@ -23,7 +23,10 @@ from gateway.catalog.queries import last_sequence
 from gateway.catalog.records import ObjectRecord, PartRecord
 from gateway.catalog.sequence import SequenceClock
 from gateway.commits import Committer
+from gateway.copies import Copies
 from gateway.data_dir import DataPaths, open_store, recover_data_dir
+from gateway.delete_policy import DeletePolicy
+from gateway.deletes import DeletePolicies, Deletes
 from gateway.digests import BodyDigests
 from gateway.ingest import Body, Ingest
 from gateway.md5_lanes import new_md5_lanes
@@ -52,6 +55,7 @@ class Parts:
         segment_bytes_max: int = 1 << 30,
         part_bytes_min: int = 0,
         budget_bytes: int = BUDGET_BYTES,
+        delete_policy: DeletePolicy | None = None,
         wall_ns: Callable[[], int] = time.time_ns,
         steady_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -59,6 +63,7 @@ class Parts:
         self._worker = worker
         self._segment_bytes_max = segment_bytes_max
         self._part_bytes_min = part_bytes_min
+        self._policies = DeletePolicies(delete_policy or DeletePolicy(), {})
         self._wall_ns, self._steady_ns = wall_ns, steady_ns
         self._owns_store = beside is None
         self.store = open_store(data_dir) if beside is None else beside.store
@@ -86,6 +91,18 @@ class Parts:
         self.objects = Objects(*shared)
         self.uploads = Uploads(
             *shared, part_bytes_min=self._part_bytes_min, new_id=lambda: next(self._ids)
+        )
+        self.deletes = Deletes(self.database, self.committer, self._policies, now_seconds=lambda: 0)
+        self.copies = Copies(
+            self.database,
+            self.committer,
+            self.ingest,
+            self.buckets,
+            self.objects,
+            self.uploads,
+            self._policies,
+            self.budget,
+            now_seconds=lambda: 0,
         )
         return self
 
