@@ -599,6 +599,9 @@ def _time(microseconds: int) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+# Later than what a date can show.
+_YEAR_10000_US = 253_402_300_800 * 1_000_000
+
 _LIMITS = ("rights", "buckets", "prefixes", "expires")
 
 
@@ -629,17 +632,22 @@ def _expiry(text: str) -> int:
 
     now_us = time.time_ns() // 1000
     units = {"m": 60, "h": 3600, "d": 86_400}
-    if text[-1:] in units and text[:-1].isdigit():
-        return now_us + int(text[:-1]) * units[text[-1]] * 1_000_000
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"--expires {text}: write 2027-01-31T12:00Z, 45m, 12h or 30d") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    expires_us = int(moment.timestamp() * 1_000_000)
+    if text[-1:] in units and text[:-1].isdecimal():
+        expires_us = now_us + int(text[:-1]) * units[text[-1]] * 1_000_000
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(
+                f"--expires {text}: write 2027-01-31T12:00Z, 45m, 12h or 30d"
+            ) from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        expires_us = int(moment.timestamp() * 1_000_000)
     if expires_us <= now_us:
-        raise ValueError(f"--expires {text} is in the past")
+        raise ValueError(f"--expires {text} is not in the future")
+    if expires_us >= _YEAR_10000_US:
+        raise ValueError(f"--expires {text} is later than any date")
     return expires_us
 
 

@@ -172,6 +172,10 @@ def test_limits_are_made_and_shown(
         ("--expires", "soon"),
         ("--expires", "d"),
         ("--expires", "2001-01-01"),
+        ("--expires", "0d"),
+        ("--expires", "²d"),
+        ("--expires", "99999999999d"),
+        ("--expires", "9999-12-31T23:59-12:00"),
     ],
 )
 def test_limits_that_mean_nothing_are_refused(
