@@ -319,7 +319,8 @@ def _greet(
         lines += [
             f"  access key  {first.access_key}",
             f"  secret      {first.secret}",
-            "              shown this once; `dsn-gateway keys create` makes another",
+            "              shown this once; for another one: "
+            f"dsn-gateway keys create --data-dir {settings.data_dir}",
             "",
             *_snippets(endpoint, first, settings),
         ]

@@ -211,6 +211,7 @@ def test_first_start_makes_a_key_and_says_how_to_use_it(start: Start, tmp_path: 
         gateway.output
     )
     assert f'endpoint_url="{endpoint}"' in gateway.output
+    assert f"dsn-gateway keys create --data-dir {tmp_path / 'data'}" in gateway.output
 
 
 def test_secret_is_shown_once_and_never_logged(start: Start, tmp_path: Path) -> None:
