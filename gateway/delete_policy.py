@@ -86,7 +86,10 @@ def parse_policy(text: str) -> DeletePolicy:
     if text in PRESETS:
         return PRESETS[text]
     if not text.lstrip().startswith("{"):
-        return DeletePolicy(_mode(text))
+        try:
+            return DeletePolicy(_mode(text))
+        except InvalidPolicyError as error:
+            raise InvalidPolicyError(f"{error}, nor a preset: {', '.join(PRESETS)}") from None
     try:
         document = json.loads(text)
     except ValueError as error:
@@ -136,9 +139,7 @@ def _mode(text: object) -> DeleteMode:
             return DeleteMode(text)
     except ValueError:
         pass
-    raise InvalidPolicyError(
-        f"{text!r} is neither deny nor hide, nor a preset: {', '.join(PRESETS)}"
-    )
+    raise InvalidPolicyError(f"{text!r} is neither deny nor hide")
 
 
 @lru_cache(256)

@@ -121,11 +121,8 @@ def verify(data_dir: Path, progress: Progress | None = None) -> VerifyReport:
 
     Runs beside a server too. `progress` is told bytes done and bytes in all.
     """
-    paths = DataPaths(data_dir)
-    if not paths.catalog.exists():
-        raise NotFoundError(f"{paths.catalog} is missing; dsn-gateway rebuild makes it again")
+    connection = _existing_catalog(data_dir)
     store = open_store(data_dir)
-    connection = open_catalog(paths.catalog)
     report = VerifyReport()
     try:
         connection.execute("BEGIN")
@@ -191,7 +188,7 @@ def delete_policy(data_dir: Path, account: str, bucket: str) -> DeletePolicy | N
 
     Runs beside a server too. Raises NotFoundError.
     """
-    with closing(open_catalog(DataPaths(data_dir).catalog)) as connection:
+    with closing(_existing_catalog(data_dir)) as connection:
         row = find_bucket(connection, account, bucket)
         if row is None:
             raise NotFoundError(f"no bucket {bucket} of account {account}")
@@ -245,8 +242,8 @@ def export_object(
 
     Raises NotFoundError; the file appears only when it is complete.
     """
+    connection = _existing_catalog(data_dir)
     store = open_store(data_dir)
-    connection = open_catalog(DataPaths(data_dir).catalog)
     try:
         row = find_bucket(connection, account, bucket)
         version = find_object(connection, row.id, key.encode()) if row is not None else None
@@ -314,6 +311,14 @@ class _CheckedRuns:
             return False
         self._seen.add(mark)
         return True
+
+
+def _existing_catalog(data_dir: Path) -> sqlite3.Connection:
+    """The catalog, which is not made by looking for something in it."""
+    catalog = DataPaths(data_dir).catalog
+    if not catalog.exists():
+        raise NotFoundError(f"{catalog} is missing; dsn-gateway rebuild makes it again")
+    return open_catalog(catalog)
 
 
 def _damage_of(

@@ -57,10 +57,9 @@ def test_preset_may_be_set_before_the_first_use(tmp_path: Path) -> None:
     ("words", "code", "says"),
     [
         (("b", "--preset", "tar"), 2, "no preset 'tar'"),
-        (("b", "--mode", "scratch"), 2, "neither deny nor hide"),
+        (("b", "--mode", "scratch"), 2, "neither deny nor hide\n"),
         (("b", "--preset", "restic", "--reset"), 2, "exclude each other"),
         (("b", "--preset", "restic", "--hide", "a"), 2, "exclude each other"),
-        (("nowhere",), 1, "no bucket nowhere"),
     ],
 )
 def test_what_cannot_be_set_is_told(
@@ -68,3 +67,12 @@ def test_what_cannot_be_set_is_told(
 ) -> None:
     done = command("buckets", "policy", *words, "--data-dir", tmp_path)
     assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+
+
+def test_bucket_that_is_not_there_is_told_and_nothing_is_made(tmp_path: Path) -> None:
+    done = command("buckets", "policy", "nowhere", "--data-dir", tmp_path / "nothing")
+    assert (done.returncode, "catalog.db is missing" in done.stderr) == (1, True), done.stderr
+    assert not (tmp_path / "nothing").exists()
+    policy(tmp_path, "files", "--mode", "hide")
+    done = command("buckets", "policy", "nowhere", "--data-dir", tmp_path)
+    assert (done.returncode, "no bucket nowhere" in done.stderr) == (1, True), done.stderr

@@ -138,6 +138,14 @@ def test_object_that_is_not_there_is_1(server: GatewayServer, tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
+def test_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing"
+    for call in (("verify",), ("export", "bucket/key", "--output", tmp_path / "o.car")):
+        done = command(*call, "--data-dir", nothing)
+        assert (done.returncode, "catalog.db is missing" in done.stderr) == (1, True), done.stderr
+        assert not nothing.exists()
+
+
 def test_cid_is_that_of_the_upload(server: GatewayServer, tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(LARGE)
     cid = answer("cid", tmp_path / "large.bin")["cid"]
