@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from lxml import etree
 
+from gateway.s3.address import KEY_BYTES_MAX
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.xml_tree import (
+    XML_BYTES_MAX,
     children_of,
     fields_of,
     name_of,
@@ -27,6 +28,7 @@ from gateway.s3.xml_writer import configuration, escape
 RULES_MAX = 1000
 ID_CHARACTERS_MAX = 255
 DAY_US = 86_400_000_000
+_DIGITS_MAX = 18
 
 _ABORT = "AbortIncompleteMultipartUpload"
 _UNSUPPORTED = frozenset(
@@ -82,10 +84,13 @@ def read_lifecycle(body: bytes) -> str:
             ErrorCode.NotImplemented,
             f"Objects are permanent: of lifecycle rules only {_ABORT} is supported.",
         )
-    return configuration("LifecycleConfiguration", "".join(map(_canonical_rule, rules)))
+    kept = configuration("LifecycleConfiguration", "".join(map(_canonical_rule, rules)))
+    # What is escaped may be longer than what came, and must be small enough to be read again.
+    if len(kept.encode()) > XML_BYTES_MAX:
+        refuse_malformed()
+    return kept
 
 
-@lru_cache(maxsize=256)
 def abort_rules(document: str) -> tuple[AbortRule, ...]:
     """The enabled rules in what `read_lifecycle` made."""
     root = parse_document(document.encode(), "LifecycleConfiguration")
@@ -127,6 +132,8 @@ def _read_rule(element: etree._Element) -> Mapping[str, str]:
             ErrorCode.InvalidArgument,
             f"ID length should not exceed allowed limit of {ID_CHARACTERS_MAX}",
         )
+    if len(rule.get("Prefix", rule.get("Filter", "")).encode()) > KEY_BYTES_MAX:
+        raise S3Error(ErrorCode.InvalidRequest, f"The maximum size of a prefix is {KEY_BYTES_MAX}.")
     if _OBJECT_CONDITIONS in rule and _ABORT in rule:
         raise S3Error(
             ErrorCode.InvalidRequest, f"{_ABORT} cannot be specified with Tags or object sizes."
@@ -164,12 +171,16 @@ def _check_action(element: etree._Element) -> None:
 
 
 def _is_positive(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and int(text) > 0
+    return _is_number(text) and int(text) > 0
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
 
 
 def _read_days(element: etree._Element) -> str:
     days = texts_of(element, {"DaysAfterInitiation"}).get("DaysAfterInitiation", "")
-    if not (days.removeprefix("-").isascii() and days.removeprefix("-").isdecimal()):
+    if not _is_number(days.removeprefix("-")):
         refuse_malformed()
     if not 1 <= int(days) <= 2**31 - 1:
         raise S3Error(
