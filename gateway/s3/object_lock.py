@@ -36,6 +36,7 @@ BYPASS_HEADER = "x-amz-bypass-governance-retention"
 # The longest that AWS lets a rule say. "For ever" has no form of its own.
 PERMANENT_DAYS = 36_500
 PERIOD_MAX = {"Days": 36_500, "Years": 100}
+_DIGITS_MAX = 18
 
 _MICROSECONDS = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -208,7 +209,7 @@ def _default_rule(fields: Mapping[str, str]) -> str:
     if mode not in MODES or len(periods) != 1:
         refuse_malformed()
     ((unit, text),) = periods
-    if not text.removeprefix("-").isdecimal():
+    if not text.removeprefix("-").isdecimal() or len(text) > _DIGITS_MAX:
         refuse_malformed()
     if not 1 <= int(text) <= PERIOD_MAX[unit]:
         raise S3Error(ErrorCode.InvalidRetentionPeriod)
@@ -225,9 +226,9 @@ def _parse_date(text: str) -> int | None:
     """Microseconds since 1970, cut to milliseconds; None for what is no date of ISO 8601."""
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return (moment - _EPOCH) // timedelta(milliseconds=1) * 1000
+        # A zone can put a moment past the last year, in which nothing could show it again.
+        utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return (utc - _EPOCH) // timedelta(milliseconds=1) * 1000
     except (ValueError, OverflowError):
         return None
 
