@@ -12,7 +12,6 @@ from gateway.catalog.queries import (
     find_bucket,
     find_setting,
     find_settings,
-    has_versions,
     list_buckets,
 )
 from gateway.catalog.records import BucketRecord, SettingRecord
@@ -23,8 +22,16 @@ from gateway.s3.bucket_listing import ListBucketsRequest
 from gateway.s3.errors import ErrorCode, S3Error
 
 
+def bucket_of(connection: sqlite3.Connection, account: str, name: str) -> BucketRow:
+    """The account's bucket of this name; S3Error(NoSuchBucket) where there is none."""
+    bucket = find_bucket(connection, account, name)
+    if bucket is None:
+        raise S3Error(ErrorCode.NoSuchBucket, BucketName=name)
+    return bucket
+
+
 class Buckets:
-    """The buckets of all accounts. They are never removed, so found ones are remembered.
+    """The buckets of all accounts.
 
     `implicit`: the first write to a bucket makes it, as on Auto Drive; else it must be there, as
     on AWS.
@@ -46,19 +53,22 @@ class Buckets:
 
     async def find(self, account: str, name: str) -> BucketRow | None:
         """The account's bucket of this name, if it is there."""
+        return await self._database.read(partial(find_bucket, account=account, name=name))
+
+    async def last_seen(self, account: str, name: str) -> BucketRow:
+        """The account's bucket, which may be removed by now; S3Error(NoSuchBucket).
+
+        Costs nothing once it was seen. Its id means this name for ever, so who finds something by
+        it knows that the bucket is there; who finds nothing calls `get`.
+        """
         known = self._known.get((account, name))
         if known is None:
-            known = await self._database.read(partial(find_bucket, account=account, name=name))
-            if known is not None:
-                self._known[account, name] = known
+            known = self._known[account, name] = await self.get(account, name)
         return known
 
     async def get(self, account: str, name: str) -> BucketRow:
         """The account's bucket of this name; S3Error(NoSuchBucket) where there is none."""
-        bucket = await self.find(account, name)
-        if bucket is None:
-            raise S3Error(ErrorCode.NoSuchBucket, BucketName=name)
-        return bucket
+        return await self._database.read(partial(bucket_of, account=account, name=name))
 
     async def list(self, account: str, wanted: ListBucketsRequest) -> list[BucketRow]:
         """The buckets that are asked for, by name, and one more if that is not the last page."""
@@ -66,11 +76,6 @@ class Buckets:
             partial(list_buckets, account=account, start=wanted.start, limit=wanted.rows_max)
         )
         return [row for row in rows if row.name.startswith(wanted.prefix)]
-
-    async def has_versions(self, account: str, name: str) -> bool:
-        """Whether the bucket holds anything, hidden or not; S3Error(NoSuchBucket)."""
-        bucket = await self.get(account, name)
-        return await self._database.read(partial(has_versions, bucket=bucket.id))
 
     async def create(self, account: str, name: str) -> bool:
         """Make the bucket durable; False where it is there. Raises S3Error(InvalidBucketName)."""
@@ -87,10 +92,9 @@ class Buckets:
 
         Raises S3Error: InvalidBucketName, or NoSuchBucket where writes make none.
         """
-        if await self.find(account, name) is None:
-            check_bucket_name(name)
-            if not self.implicit:
-                raise S3Error(ErrorCode.NoSuchBucket, BucketName=name)
+        check_bucket_name(name)
+        if not self.implicit:
+            await self.get(account, name)
 
     async def setting(self, account: str, name: str, setting: str) -> str | None:
         """What the bucket is configured to under the name of a setting; S3Error(NoSuchBucket).
@@ -98,8 +102,11 @@ class Buckets:
         Read each time, in the hop that look-ups share, so that no worker works by an old one.
         Ask only where a request needs it.
         """
-        bucket = await self.get(account, name)
-        return await self._database.read(partial(find_setting, bucket=bucket.id, name=setting))
+
+        def look(connection: sqlite3.Connection) -> str | None:
+            return find_setting(connection, bucket_of(connection, account, name).id, setting)
+
+        return await self._database.read(look)
 
     async def settings_of_any(self, name: str, setting: str) -> Sequence[str]:
         """What the buckets of this name are configured to, whatever their accounts."""
@@ -118,9 +125,15 @@ class Buckets:
         `condition` looks at the catalog within the commit and raises what refuses the change.
         """
         await self.get(account, name)
+
+        def check(connection: sqlite3.Connection) -> None:
+            bucket_of(connection, account, name)
+            if condition is not None:
+                condition(connection)
+
         await self._committer.commit(
             Change(
                 lambda sequence, _: SettingRecord(sequence, account, name, setting, document),
-                condition=condition,
+                condition=check,
             )
         )

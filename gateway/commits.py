@@ -29,7 +29,14 @@ from dsn.place import Place
 from gateway.catalog.apply import Applier, set_applied
 from gateway.catalog.database import Database
 from gateway.catalog.queries import applied_stop, last_sequence
-from gateway.catalog.records import ObjectRecord, PartRecord, Record, encode_record
+from gateway.catalog.records import (
+    BucketRecord,
+    ObjectRecord,
+    PartRecord,
+    Record,
+    UploadRecord,
+    encode_record,
+)
 from gateway.catalog.sequence import SequenceClock
 
 log = structlog.get_logger()
@@ -187,6 +194,11 @@ class Committer:
         staged = _Staged(self._store, writer, group)
         applier = Applier(connection, in_order=True)
         outcomes: list[Record | Exception] = []
+
+        def add(record: Record) -> None:
+            self._group_records.append(record)
+            self._unneeded += applier.apply(record, staged.add_record(record))
+
         for waiting in group:
             change = waiting.change
             if change.condition is not None:
@@ -198,14 +210,15 @@ class Committer:
                     continue
             places = staged.place(change.blocks)
             record = change.record(self._clock.next(), places)
-            self._group_records.append(record)
-            place = staged.add_record(record)
-            self._unneeded += applier.apply(record, place)
+            add(record)
             outcomes.append(record)
+            if isinstance(record, ObjectRecord | UploadRecord) and applier.is_removed(
+                record.account, record.bucket
+            ):
+                # Removed while this was on its way, or before: the write makes it anew.
+                add(BucketRecord(self._clock.next(), record.account, record.bucket))
             if change.then is not None:
-                second = change.then(self._clock.next())
-                self._group_records.append(second)
-                self._unneeded += applier.apply(second, staged.add_record(second))
+                add(change.then(self._clock.next()))
         applier.flush()
         if staged.buffers:
             self._database.writer_lock.begin(writer.segment)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gateway.buckets import bucket_of
 from gateway.catalog.database import Database
 from gateway.catalog.queries import (
     VersionRow,
@@ -20,9 +21,11 @@ from gateway.catalog.queries import (
     find_notes,
     find_setting,
     find_version,
+    has_uploads,
+    has_versions,
     version_sequences,
 )
-from gateway.catalog.records import MarkerRecord, Record, RemovalRecord
+from gateway.catalog.records import BucketRemovalRecord, MarkerRecord, Record, RemovalRecord
 from gateway.commits import Change, Committer, Places
 from gateway.delete_policy import SETTING_NAME, DeleteMode, DeletePolicy, parse_policy
 from gateway.objects import etag_text
@@ -69,9 +72,7 @@ class DeletePolicies:
 
     def find(self, connection: sqlite3.Connection, account: str, bucket: str) -> DeletePolicy:
         """The policy of an account's bucket; S3Error(NoSuchBucket)."""
-        row = find_bucket(connection, account, bucket)
-        if row is None:
-            raise S3Error(ErrorCode.NoSuchBucket, BucketName=bucket)
+        row = bucket_of(connection, account, bucket)
         document = find_setting(connection, row.id, SETTING_NAME)
         if document is not None:
             return parse_policy(document)
@@ -93,6 +94,27 @@ class Deletes:
         self._committer = committer
         self._policies = policies
         self._now_seconds = now_seconds
+
+    async def delete_bucket(self, account: str, bucket: str) -> None:
+        """Remove an empty bucket; CreateBucket or the next write makes it anew.
+
+        Raises S3Error: NoSuchBucket; AccessDenied where its policy denies; BucketNotEmpty while it
+        holds a version, hidden or not, a delete marker or an open upload.
+        """
+
+        def check(connection: sqlite3.Connection) -> None:
+            if self._policies.find(connection, account, bucket).mode is DeleteMode.DENY:
+                raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
+            row = bucket_of(connection, account, bucket)
+            if has_versions(connection, row.id) or has_uploads(connection, row.id):
+                raise S3Error(ErrorCode.BucketNotEmpty, BucketName=bucket)
+
+        await self._database.read(check)
+        await self._committer.commit(
+            Change(
+                lambda sequence, _: BucketRemovalRecord(sequence, account, bucket), condition=check
+            )
+        )
 
     async def policy(self, account: str, bucket: str) -> DeletePolicy:
         """The delete policy of a bucket; S3Error(NoSuchBucket)."""

@@ -18,7 +18,7 @@ from dsn.blockstore.segments.store import SegmentStore
 from dsn.errors import NonCanonicalDagError
 from dsn.layout import encode_layout
 from dsn.node import NO_OPTIONS, UploadOptions
-from gateway.buckets import Buckets
+from gateway.buckets import Buckets, bucket_of
 from gateway.catalog.database import Database
 from gateway.catalog.queries import (
     VersionRow,
@@ -194,8 +194,11 @@ class Objects:
         return newest
 
     async def _newest(self, account: str, bucket: str, key: bytes) -> VersionRow | None:
-        row = await self._buckets.get(account, bucket)
-        return await self._database.read(partial(self._versions.find, bucket=row.id, key=key))
+        row = await self._buckets.last_seen(account, bucket)
+        found = await self._database.read(partial(self._versions.find, bucket=row.id, key=key))
+        if found is None:
+            await self._buckets.get(account, bucket)
+        return found
 
     async def annotate(
         self,
@@ -232,11 +235,12 @@ class Objects:
 
     async def _version(self, account: str, bucket: str, key: bytes, version_id: str) -> VersionRow:
         sequence = parse_version_id(version_id)
-        row = await self._buckets.get(account, bucket)
+        row = await self._buckets.last_seen(account, bucket)
         version: VersionRow | None = None
         if sequence is not None:
             version = await self._database.read(partial(find_version, sequence=sequence))
         if version is None or (version.bucket, version.key) != (row.id, key):
+            await self._buckets.get(account, bucket)
             raise S3Error(ErrorCode.NoSuchVersion, Key=key.decode(), VersionId=version_id)
         if version.is_marker:
             headers = {**_marker_headers(version), "Last-Modified": http_date(version.modified_us)}
@@ -259,21 +263,23 @@ class Objects:
         self, account: str, bucket: str, request: ListRequest
     ) -> Page[ObjectEntry, bytes]:
         """One page of a listing; S3Error(NoSuchBucket)."""
-        row = await self._buckets.get(account, bucket)
-        return await self._database.scan(
-            lambda connection: list_page(partial(seek_objects, connection, bucket=row.id), request)
-        )
+
+        def page(connection: sqlite3.Connection) -> Page[ObjectEntry, bytes]:
+            row = bucket_of(connection, account, bucket)
+            return list_page(partial(seek_objects, connection, bucket=row.id), request)
+
+        return await self._database.scan(page)
 
     async def list_versions(
         self, account: str, bucket: str, request: ListVersionsRequest
     ) -> Page[VersionEntry, VersionPosition]:
         """One page of versions and delete markers; S3Error(NoSuchBucket)."""
-        row = await self._buckets.get(account, bucket)
-        return await self._database.scan(
-            lambda connection: list_versions_page(
-                partial(seek_versions, connection, bucket=row.id), request
-            )
-        )
+
+        def page(connection: sqlite3.Connection) -> Page[VersionEntry, VersionPosition]:
+            row = bucket_of(connection, account, bucket)
+            return list_versions_page(partial(seek_versions, connection, bucket=row.id), request)
+
+        return await self._database.scan(page)
 
 
 def _change(

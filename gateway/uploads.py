@@ -20,11 +20,12 @@ from dsn.blockstore.segments.store import SegmentStore
 from dsn.errors import BlockNotFoundError
 from dsn.layout import encode_layout
 from gateway.assembly import Assembled, PartReader, assemble
-from gateway.buckets import Buckets
+from gateway.buckets import Buckets, bucket_of
 from gateway.catalog.database import Database
 from gateway.catalog.queries import (
     UploadRow,
     VersionRow,
+    find_bucket,
     find_completion,
     find_upload,
     list_parts,
@@ -121,12 +122,16 @@ class Uploads:
 
     async def find(self, target: UploadTarget) -> UploadRow:
         """The open upload; S3Error(NoSuchUpload), also for another key's or account's."""
-        bucket = await self._buckets.find(target.account, target.bucket)
-        row: UploadRow | None = None
-        if bucket is not None:
-            row = await self._database.read(
-                partial(find_upload, bucket=bucket.id, key=target.key, upload_id=target.upload_id)
+
+        def look(connection: sqlite3.Connection) -> UploadRow | None:
+            bucket = find_bucket(connection, target.account, target.bucket)
+            if bucket is None:
+                return None
+            return find_upload(
+                connection, bucket=bucket.id, key=target.key, upload_id=target.upload_id
             )
+
+        row = await self._database.read(look)
         if row is None:
             raise S3Error(ErrorCode.NoSuchUpload, UploadId=target.upload_id)
         return row
@@ -197,9 +202,10 @@ class Uploads:
         self, account: str, bucket: str, request: ListUploadsRequest
     ) -> Page[UploadRow, UploadPosition]:
         """One page of a bucket's open uploads; S3Error(NoSuchBucket)."""
-        row = await self._buckets.get(account, bucket)
 
         def page(connection: sqlite3.Connection) -> Page[UploadRow, UploadPosition]:
+            row = bucket_of(connection, account, bucket)
+
             def seek(after: UploadPosition, limit: int, stop: bytes | None) -> list[UploadRow]:
                 return seek_uploads(connection, row.id, after, stop, limit)
 

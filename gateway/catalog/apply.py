@@ -15,10 +15,11 @@ import orjson
 from dsn.blockstore.segments.files import SegmentKind, kind_of
 from dsn.layout import layout_segments
 from dsn.place import Place
-from gateway.catalog.queries import CHECKSUM_KIND, PART_COUNT
+from gateway.catalog.queries import BUCKET_IS_THERE, CHECKSUM_KIND, PART_COUNT
 from gateway.catalog.records import (
     AbortRecord,
     BucketRecord,
+    BucketRemovalRecord,
     MarkerRecord,
     NoteRecord,
     ObjectRecord,
@@ -28,6 +29,7 @@ from gateway.catalog.records import (
     SettingRecord,
     UploadRecord,
 )
+from gateway.delete_policy import SETTING_NAME as DELETE_POLICY
 
 # What `finished_uploads` holds for an upload that became no version.
 ABORTED = 0
@@ -68,8 +70,9 @@ class Applier:
         # Keys whose row in `objects` does not follow from the newest record alone.
         self._unsettled: set[tuple[int, bytes]] = set()
         self._segments: set[int] = set()
-        # Rows that this transaction has seen; a bucket is never removed.
+        # Rows that this transaction has seen, and which of them are removed.
         self._buckets: dict[tuple[str, str], tuple[int, int]] = {}
+        self._removed_buckets: set[tuple[str, str]] = set()
 
     def apply(self, record: Record, place: Place) -> list[int]:
         """Apply one record, which lies at `place`; the segments that nothing needs from now on."""
@@ -85,7 +88,13 @@ class Applier:
             case AbortRecord():
                 return _finish_upload(self._connection, record.upload_id, ABORTED)
             case BucketRecord():
-                self._bucket(record.account, record.bucket, record.sequence)
+                bucket = self._bucket(record.account, record.bucket, record.sequence)
+                _apply_creation(self._connection, record, bucket)
+                self._removed_buckets.discard((record.account, record.bucket))
+            case BucketRemovalRecord():
+                bucket = self._bucket(record.account, record.bucket, record.sequence)
+                _apply_bucket_removal(self._connection, record, bucket)
+                self._removed_buckets.add((record.account, record.bucket))
             case SettingRecord():
                 bucket = self._bucket(record.account, record.bucket, record.sequence)
                 _apply_setting(self._connection, record, bucket)
@@ -104,6 +113,10 @@ class Applier:
                 self._removals += [(version,) for version in record.versions]
                 self._unsettled.add((bucket, record.key))
         return []
+
+    def is_removed(self, account: str, bucket: str) -> bool:
+        """Whether a bucket that a record of this commit names is one that was removed."""
+        return (account, bucket) in self._removed_buckets
 
     def flush(self) -> None:
         """Write what was gathered."""
@@ -202,25 +215,33 @@ class Applier:
         known = self._buckets.get((account, name))
         if known is not None and known[1] <= sequence:
             return known[0]
-        bucket = bucket_id(self._connection, account, name, sequence)
+        bucket, is_there = bucket_id(self._connection, account, name, sequence)
         self._buckets[account, name] = (bucket, sequence)
+        if not is_there:
+            self._removed_buckets.add((account, name))
         return bucket
 
 
-def bucket_id(connection: sqlite3.Connection, account: str, name: str, sequence: int) -> int:
-    """The bucket's row id; the row is made, or dated back, where it has to be."""
+def bucket_id(
+    connection: sqlite3.Connection, account: str, name: str, sequence: int
+) -> tuple[int, bool]:
+    """The bucket's row id; the row is made, or dated back, where it has to be.
+
+    And whether it is there, rather than removed.
+    """
     row = connection.execute(
-        "SELECT id, sequence FROM buckets WHERE account = ? AND name = ?", (account, name)
+        f"SELECT id, sequence, {BUCKET_IS_THERE} FROM buckets WHERE account = ? AND name = ?",
+        (account, name),
     ).fetchone()
     if row is None:
         inserted = connection.execute(
             "INSERT INTO buckets (account, name, sequence) VALUES (?, ?, ?) RETURNING id",
             (account, name, sequence),
         ).fetchone()
-        return int(inserted[0])
+        return int(inserted[0]), True
     if sequence < row[1]:
         connection.execute("UPDATE buckets SET sequence = ? WHERE id = ?", (sequence, row[0]))
-    return int(row[0])
+    return int(row[0]), bool(row[2])
 
 
 def adopt_segments(connection: sqlite3.Connection, segments: Iterable[int]) -> None:
@@ -256,6 +277,26 @@ def _hides_anything(connection: sqlite3.Connection) -> bool:
     return bool(found[0])
 
 
+def _apply_creation(connection: sqlite3.Connection, record: BucketRecord, bucket: int) -> None:
+    connection.execute(
+        "UPDATE buckets SET made = max(made, ?) WHERE id = ?", (record.sequence, bucket)
+    )
+
+
+def _apply_bucket_removal(
+    connection: sqlite3.Connection, record: BucketRemovalRecord, bucket: int
+) -> None:
+    connection.execute(
+        "UPDATE buckets SET removed = max(removed, ?) WHERE id = ?", (record.sequence, bucket)
+    )
+    # What operators decided is for the name, as quotas are: else who removes a bucket that hides
+    # would be rid of what it denies.
+    connection.execute(
+        "DELETE FROM settings WHERE bucket = ? AND sequence < ? AND name <> ?",
+        (bucket, record.sequence, DELETE_POLICY),
+    )
+
+
 def _apply_upload(connection: sqlite3.Connection, record: UploadRecord, bucket: int) -> None:
     if _is_finished(connection, record.upload_id):
         return
@@ -276,10 +317,11 @@ def _apply_upload(connection: sqlite3.Connection, record: UploadRecord, bucket: 
 
 def _apply_setting(connection: sqlite3.Connection, record: SettingRecord, bucket: int) -> None:
     connection.execute(
-        "INSERT INTO settings (bucket, name, sequence, document) VALUES (?, ?, ?, ?) "
+        "INSERT INTO settings (bucket, name, sequence, document) SELECT ?1, ?2, ?3, ?4 "
+        "FROM buckets b WHERE b.id = ?1 AND (b.removed < ?3 OR ?2 = ?5) "
         "ON CONFLICT DO UPDATE SET sequence = excluded.sequence, document = excluded.document "
-        "WHERE excluded.sequence > sequence",
-        (bucket, record.name, record.sequence, record.document),
+        "WHERE excluded.sequence > settings.sequence",
+        (bucket, record.name, record.sequence, record.document, DELETE_POLICY),
     )
 
 

@@ -20,7 +20,7 @@ import aiosqlite
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _BUSY_SECONDS_MAX = 60.0
 _PRAGMAS = """

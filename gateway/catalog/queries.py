@@ -102,6 +102,11 @@ class UploadRow:
         return sequence_micros(self.sequence)
 
 
+# Whether a row of `buckets` is a bucket. What holds a version is one, should the record that made
+# it anew be lost.
+BUCKET_IS_THERE = "(made >= removed OR objects > 0)"
+_BUCKET_COLUMNS = "id, name, iif(removed, max(made, removed), sequence)"
+
 _VERSION_COLUMNS = (
     "v.sequence, v.bucket, v.key, v.root, v.size, v.etag, v.part_sizes, v.checksum, v.metadata, "
     "v.layout, v.log, v.log_offset"
@@ -160,7 +165,9 @@ _UNFOLDED_MIN = 32
 def find_bucket(connection: sqlite3.Connection, account: str, name: str) -> BucketRow | None:
     """The account's bucket of this name."""
     row = connection.execute(
-        "SELECT id, name, sequence FROM buckets WHERE account = ? AND name = ?", (account, name)
+        f"SELECT {_BUCKET_COLUMNS} FROM buckets "
+        f"WHERE account = ? AND name = ? AND {BUCKET_IS_THERE}",
+        (account, name),
     ).fetchone()
     return BucketRow(row[0], row[1], sequence_micros(row[2])) if row else None
 
@@ -180,8 +187,8 @@ def list_buckets(
 ) -> list[BucketRow]:
     """The buckets of the account with `start <= name`, by name; at most `limit` unless it is -1."""
     rows = connection.execute(
-        "SELECT id, name, sequence FROM buckets WHERE account = ? AND name >= ? "
-        "ORDER BY name LIMIT ?",
+        f"SELECT {_BUCKET_COLUMNS} FROM buckets WHERE account = ? AND name >= ? "
+        f"AND {BUCKET_IS_THERE} ORDER BY name LIMIT ?",
         (account, start, limit),
     )
     return [BucketRow(row[0], row[1], sequence_micros(row[2])) for row in rows]
@@ -293,6 +300,12 @@ def find_part_checksums(connection: sqlite3.Connection, sequence: int) -> bytes 
 def has_versions(connection: sqlite3.Connection, bucket: int) -> bool:
     """Whether a bucket holds anything, hidden or not."""
     row = connection.execute("SELECT 1 FROM versions WHERE bucket = ?", (bucket,)).fetchone()
+    return row is not None
+
+
+def has_uploads(connection: sqlite3.Connection, bucket: int) -> bool:
+    """Whether a bucket has an open upload."""
+    row = connection.execute("SELECT 1 FROM uploads WHERE bucket = ?", (bucket,)).fetchone()
     return row is not None
 
 
@@ -581,7 +594,7 @@ def all_parts(connection: sqlite3.Connection) -> Iterator[tuple[str, str, bytes,
 def totals(connection: sqlite3.Connection) -> tuple[int, int, int, int]:
     """How many buckets, versions and open uploads there are, and the versions' bytes in all."""
     return (
-        connection.execute("SELECT count(*) FROM buckets").fetchone()[0],
+        connection.execute(f"SELECT count(*) FROM buckets WHERE {BUCKET_IS_THERE}").fetchone()[0],
         connection.execute("SELECT count(*) FROM versions").fetchone()[0]
         - connection.execute("SELECT count(*) FROM versions WHERE root = x''").fetchone()[0],
         connection.execute("SELECT count(*) FROM uploads").fetchone()[0],

@@ -20,7 +20,19 @@ RECORD_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class BucketRecord:
-    """A bucket came to be, by CreateBucket or by the first write to it."""
+    """A bucket came to be, by CreateBucket or by the first write after its removal.
+
+    The first write ever makes it by itself.
+    """
+
+    sequence: int
+    account: str
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRemovalRecord:
+    """An empty bucket was removed, and its settings; a later BucketRecord makes it anew."""
 
     sequence: int
     account: str
@@ -174,6 +186,7 @@ class RemovalRecord:
 
 Record = (
     BucketRecord
+    | BucketRemovalRecord
     | ObjectRecord
     | UploadRecord
     | PartRecord
@@ -186,6 +199,7 @@ Record = (
 
 _KINDS: dict[str, type[Record]] = {
     "bucket": BucketRecord,
+    "bucket-removal": BucketRemovalRecord,
     "object": ObjectRecord,
     "upload": UploadRecord,
     "part": PartRecord,

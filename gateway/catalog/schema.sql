@@ -4,7 +4,9 @@ CREATE TABLE buckets (
     id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
     name TEXT NOT NULL,
-    sequence INTEGER NOT NULL,      -- of the record that created it
+    sequence INTEGER NOT NULL,      -- of the first record that names it
+    made INTEGER NOT NULL DEFAULT 0,     -- of the last record that made it, and of the last that
+    removed INTEGER NOT NULL DEFAULT 0,  -- removed it: the row stays, so that its id means it for ever
     objects INTEGER NOT NULL DEFAULT 0,  -- versions in it, delete markers not counted,
     bytes INTEGER NOT NULL DEFAULT 0,    -- and their sizes; kept by triggers, for quotas
     UNIQUE (account, name)

@@ -13,6 +13,7 @@ from gateway.catalog.database import remove_catalog
 from gateway.data_dir import DataPaths
 from gateway.delete_policy import SETTING_NAME, DeleteMode, DeletePolicy, encode_policy
 from gateway.deletes import Deletion
+from gateway.digests import BodyDigests
 from gateway.maintenance import verify
 from gateway.objects import NewObject
 from gateway.s3.conditions import NO_CONDITIONS
@@ -20,7 +21,8 @@ from gateway.s3.copy_source import CopySource, CopyWish
 from gateway.s3.errors import S3Error
 from gateway.s3.ranges import ByteSpan
 from gateway.s3.version_ids import version_id
-from tests.support.bodies import noise
+from gateway.uploads import UploadTarget
+from tests.support.bodies import FakeBody, noise
 from tests.support.parts import Parts, recover, tables, target
 
 KEYS = ("plain", "folder/a", "folder/b", "locks/a", "locks/b")
@@ -47,6 +49,7 @@ class Client:
             (self.annotate, 3),
             (self.configure, 1),
             (self.upload, 3),
+            (self.come_and_go, 6),
         )
         operations, weights = zip(*does, strict=True)
         for _ in range(steps):
@@ -99,6 +102,27 @@ class Client:
         document = self.rng.choice([None, encode_policy(POLICY)])
         await self.parts.buckets.configure("main", "bucket", SETTING_NAME, document)
 
+    async def come_and_go(self) -> None:
+        """What happens to a bucket that is removed and made anew."""
+        bucket, key = "passing", b"locks/a"
+        new = NewObject("main", bucket, key)
+        match self.rng.randrange(8):
+            case 0:
+                await self.parts.buckets.create("main", bucket)
+            case 1:
+                await self.parts.buckets.configure("main", bucket, "tagging", str(self.done))
+            case 2:
+                upload_id = await self.parts.uploads.create(new, None)
+                where = UploadTarget("main", bucket, key, upload_id)
+                await self.parts.uploads.abort(await self.parts.uploads.find(where))
+            case 3:
+                body = FakeBody(self.content)
+                await self.parts.objects.put(new, body, BodyDigests(), lambda: None)
+            case 4:
+                await self.parts.deletes.delete(Deletion("main", bucket, key))
+            case _:
+                await self.parts.deletes.delete_bucket("main", bucket)
+
     async def upload(self) -> None:
         key, rng = self.key, self.rng
         upload_id = await self.parts.create_upload(key)
@@ -141,6 +165,7 @@ async def test_records_alone_give_the_catalog_back(tmp_path: Path, seed: int) ->
         shown = {key: await parts.get(key) for key in KEYS}
     before = tables(data_dir)
     assert all(before[table] for table in ("removals", "notes", "settings"))
+    assert any(removed for *_, removed, _, _ in before["buckets"])
     assert verify(data_dir).damages == []
     recover(data_dir)
     assert tables(data_dir) == before

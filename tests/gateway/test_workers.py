@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,29 @@ def test_every_worker_reads_what_another_wrote(clients: list[Any]) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(lambda n: stored_and_read_elsewhere(clients, n), range(60)))
     assert len(clients[0].list_objects_v2(Bucket="shared")["Contents"]) == 60
+
+
+def test_removed_bucket_is_gone_for_every_worker(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("""delete_policy = '{"mode": "hide", "scratch": ["*"]}'""")
+    options = ("--workers", "3", "--config", str(config))
+    with closing(GatewayServer(tmp_path / "data", options).start()) as server:
+        clients = [server.s3() for _ in range(6)]
+        for round_ in range(6):
+            first, *others = clients[round_:] + clients[:round_]
+            first.create_bucket(Bucket="passing")
+            for other in others:
+                other.head_bucket(Bucket="passing")
+                other.put_object(Bucket="passing", Key="k", Body=b"x")
+                assert first.get_object(Bucket="passing", Key="k")["Body"].read() == b"x"
+            others[0].delete_object(Bucket="passing", Key="k")
+            others[1].delete_bucket(Bucket="passing")
+            for client in clients:
+                for call in (partial(client.get_object, Key="k"), client.list_objects_v2):
+                    with pytest.raises(ClientError) as refused:
+                        call(Bucket="passing")
+                    assert refused.value.response["Error"]["Code"] == "NoSuchBucket"
+                assert not client.list_buckets()["Buckets"]
 
 
 def test_of_racing_creators_one_wins_whatever_worker_it_meets(clients: list[Any]) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from gateway.delete_policy import DeleteMode
 from gateway.deletes import ENABLED, VERSIONING, Deleted, Deletion
 from gateway.rights import Right
 from gateway.s3.acl import check_acl_headers
@@ -126,13 +125,9 @@ async def put_bucket_versioning(services: Services, request: S3Request) -> web.S
 
 
 async def delete_bucket(services: Services, request: S3Request) -> web.StreamResponse:
-    """Refused: versions are always kept, however hidden, and a bucket's name is never given up."""
-    policy = await services.deletes.policy(request.account, request.bucket)
-    if policy.mode is DeleteMode.DENY:
-        raise S3Error(ErrorCode.AccessDenied, IMMUTABLE_MESSAGE)
-    if await services.buckets.has_versions(request.account, request.bucket):
-        raise S3Error(ErrorCode.BucketNotEmpty, BucketName=request.bucket)
-    raise S3Error(ErrorCode.AccessDenied, "Buckets are never removed, empty ones neither.")
+    """Remove a bucket that holds nothing, hidden or open; refused where its policy denies."""
+    await services.deletes.delete_bucket(request.account, request.bucket)
+    return empty_response(204)
 
 
 async def delete_objects(services: Services, request: S3Request) -> web.StreamResponse:

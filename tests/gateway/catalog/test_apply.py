@@ -12,9 +12,18 @@ from dsn.layout import Layout, encode_layout
 from dsn.place import Place
 from gateway.catalog.apply import Applier
 from gateway.catalog.database import open_catalog, remove_catalog, transaction
-from gateway.catalog.queries import find_notes, find_setting
+from gateway.catalog.queries import (
+    BucketRow,
+    find_bucket,
+    find_notes,
+    find_setting,
+    list_buckets,
+    totals,
+)
 from gateway.catalog.records import (
     AbortRecord,
+    BucketRecord,
+    BucketRemovalRecord,
     MarkerRecord,
     NoteRecord,
     ObjectRecord,
@@ -25,6 +34,7 @@ from gateway.catalog.records import (
     decode_record,
     encode_record,
 )
+from gateway.catalog.sequence import WORKER_BITS, sequence_micros
 
 LAYOUT = encode_layout(Layout((), ()))
 EMPTY = {"root": bytes(32), "size": 0, "etag": bytes(16), "layout": LAYOUT}
@@ -36,6 +46,14 @@ def put(sequence: int, key: bytes = b"k", **more: object) -> ObjectRecord:
 
 def setting(sequence: int, document: str | None, name: str = "cors") -> SettingRecord:
     return SettingRecord(sequence, "main", "bucket", name, document)
+
+
+def made(sequence: int) -> BucketRecord:
+    return BucketRecord(sequence, "main", "bucket")
+
+
+def bucket_removal(sequence: int) -> BucketRemovalRecord:
+    return BucketRemovalRecord(sequence, "main", "bucket")
 
 
 def note(sequence: int, version: int, document: str | None, name: str = "tagging") -> NoteRecord:
@@ -121,6 +139,29 @@ HISTORIES = {
         ),
         removal(4, 3, 2),
     ],
+    "a bucket removed": [made(1), setting(2, "c"), bucket_removal(3)],
+    "a bucket removed and made anew": [
+        made(1),
+        setting(2, "c"),
+        bucket_removal(3),
+        made(4),
+        setting(5, "d", "lifecycle"),
+    ],
+    "a bucket removed twice": [
+        setting(1, "c"),
+        bucket_removal(2),
+        made(3),
+        setting(4, "d"),
+        bucket_removal(5),
+    ],
+    "a bucket removed that scratch was in": [put(1), removal(2, 1), bucket_removal(3)],
+    "a bucket made anew by a write": [made(1), bucket_removal(2), put(3), made(4), put(5)],
+    "a bucket with a policy, removed": [
+        setting(1, "deny", "delete-policy"),
+        bucket_removal(2),
+        made(3),
+        setting(4, "hide", "delete-policy"),
+    ],
     "an upload with notes, aborted": [
         UploadRecord(1, "main", "bucket", b"k", "u", notes={"tagging": "a=1"}),
         AbortRecord(2, "u"),
@@ -143,6 +184,36 @@ def test_order_of_the_records_does_not_matter(history: list[Record], tmp_path: P
 def test_records_come_back_from_their_blocks(history: list[Record]) -> None:
     for record in history:
         assert decode_record(encode_record(record, 5, 7), 7) == (record, 5)
+
+
+def find_after(path: Path, *history: Record) -> BucketRow | None:
+    remove_catalog(path)
+    connection = open_catalog(path)
+    with transaction(connection):
+        applier = Applier(connection, in_order=False)
+        for record in history:
+            applier.apply(record, Place(1, 1))
+        applier.flush()
+    found = find_bucket(connection, "main", "bucket")
+    assert list_buckets(connection, "main") == ([found] if found else [])
+    assert totals(connection)[0] == (found is not None)
+    connection.close()
+    return found
+
+
+def test_bucket_is_there_until_it_is_removed_and_when_it_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    day = 86_400_000_000 << WORKER_BITS
+    history = made(day), bucket_removal(2 * day), made(3 * day)
+    for count, created in ((1, day), (2, None), (3, 3 * day)):
+        for order in itertools.permutations(history[:count]):
+            found = find_after(path, *order)
+            assert (found and found.created_us) == (created and sequence_micros(created))
+
+
+def test_version_is_never_in_no_bucket(tmp_path: Path) -> None:
+    """The record that made the bucket anew may be in a log that is lost."""
+    assert find_after(tmp_path / "catalog.db", made(1), bucket_removal(2), put(3)) is not None
 
 
 def test_what_was_removed_is_not_there(tmp_path: Path) -> None:

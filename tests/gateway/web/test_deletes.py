@@ -19,8 +19,9 @@ from tests.support.wire import Answer, Wire
 
 POLICIES = (
     "hidden=hide",
-    "vacant=hide",
+    'vacant={"mode": "hide"; "scratch": ["*.tmp"]}'.replace(";", ","),
     "versioned=hide",
+    *(f"race-{index}=hide" for index in range(24)),
     "many=hide",
     "locked=hide",
     'temporary={"scratch": ["**"]}',
@@ -289,10 +290,71 @@ def test_bucket_with_versions_is_not_empty_however_hidden(wire: Wire) -> None:
     assert delete(wire, "hidden/k").status == 204
     answer = delete(wire, "hidden")
     assert (answer.status, answer.code) == (409, "BucketNotEmpty")
+
+
+def test_empty_bucket_goes_and_comes_anew(wire: Wire) -> None:
     assert wire.call("PUT", "vacant").status == 200
-    answer = delete(wire, "vacant")
+    tags = b"<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>"
+    assert wire.call("PUT", "vacant", tags, tagging="").status in (200, 204)
+    enable(wire, "vacant")
+    assert delete(wire, "vacant").status == 204
+    for method, path in (("HEAD", "vacant"), ("GET", "vacant/k"), ("DELETE", "vacant")):
+        assert wire.call(method, path).status == 404
+    for path, query in (("vacant", {}), ("vacant", {"tagging": ""}), ("vacant/k", {})):
+        assert wire.call("GET", path, **query).code == "NoSuchBucket"
+    assert wire.call("PUT", "vacant", tags, tagging="").code == "NoSuchBucket"
+    assert "vacant" not in wire.call("GET", "").texts("Name")
+    assert wire.call("PUT", "vacant").status == 200
+    assert wire.call("GET", "vacant", tagging="").code == "NoSuchTagSet"
+    assert wire.call("GET", "vacant", versioning="").texts("Status") == []
+    assert "vacant" in wire.call("GET", "").texts("Name")
+
+
+@pytest.mark.parametrize("begins_upload", [False, True])
+def test_write_makes_a_removed_bucket_anew(wire: Wire, begins_upload: bool) -> None:
+    assert wire.call("PUT", "vacant").status == 200
+    assert delete(wire, "vacant").status == 204
+    if begins_upload:
+        upload = wire.call("POST", "vacant/k", uploads="").texts("UploadId")[0]
+        answer = delete(wire, "vacant")
+        assert (answer.status, answer.code) == (409, "BucketNotEmpty")
+        assert wire.call("DELETE", "vacant/k", uploadId=upload).status == 204
+    else:
+        wire.call("PUT", "vacant/k.tmp", b"content")
+        assert wire.call("GET", "vacant/k.tmp").body == b"content"
+        assert delete(wire, "vacant").code == "BucketNotEmpty"
+        assert delete(wire, "vacant/k.tmp").status == 204
+    assert delete(wire, "vacant").status == 204
+    assert wire.call("HEAD", "vacant").status == 404
+
+
+def test_denied_bucket_stays_though_empty(wire: Wire) -> None:
+    assert wire.call("PUT", "plain").status == 200
+    answer = delete(wire, "plain")
     assert (answer.status, answer.code) == (403, "AccessDenied")
-    assert wire.call("HEAD", "vacant").status == 200
+    assert answer.texts("Message") == [IMMUTABLE_MESSAGE]
+    assert wire.call("HEAD", "plain").status == 200
+
+
+def test_of_racing_writes_and_removals_no_object_is_lost(gateway: WebGateway) -> None:
+    """A write that was under way when its bucket went makes it anew."""
+
+    def run(index: int) -> None:
+        wire = Wire(gateway.port, gateway.access_key, timeout=20)
+        name = f"race-{index // 2}"
+        if index % 2:
+            assert delete(wire, name).status in (204, 404, 409)
+        else:
+            put(wire, f"{name}/k")
+        wire.close()
+
+    for index in range(24):
+        assert gateway.wire.call("PUT", f"race-{index}").status == 200
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run, range(48)))
+    for index in range(24):
+        assert gateway.wire.call("GET", f"race-{index}/k").status == 200
+        assert gateway.wire.call("GET", f"race-{index}").texts("Key") == ["k"]
 
 
 def test_bucket_that_hides_says_enabled_when_asked_to(wire: Wire) -> None:
