@@ -9,6 +9,7 @@ from aiohttp import web
 from gateway.deletes import ENABLED, VERSIONING, Deleted, Deletion
 from gateway.rights import Right
 from gateway.s3.acl import check_acl_headers
+from gateway.s3.address import check_key
 from gateway.s3.bucket_listing import cut_page, parse_list_buckets
 from gateway.s3.bucket_settings import read_ownership
 from gateway.s3.checksums import expected_checksum
@@ -159,7 +160,7 @@ async def delete_objects(services: Services, request: S3Request) -> web.StreamRe
 
 def _deletion(request: S3Request, item: DeleteItem) -> Deletion | S3Error:
     try:
-        authorize_key(request, Right.CREATE, request.bucket, item.key)
+        authorize_key(request, Right.CREATE, request.bucket, check_key(item.key))
         conditions = read_delete_conditions(item.etag, item.last_modified, item.size)
     except S3Error as error:
         return error

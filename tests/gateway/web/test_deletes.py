@@ -24,6 +24,7 @@ POLICIES = (
     *(f"race-{index}=hide" for index in range(24)),
     "many=hide",
     "locked=hide",
+    "long=hide",
     'temporary={"scratch": ["**"]}',
     "restic=restic",
     'mixed={"mode": "deny"; "hide": ["tmp/"]}'.replace(";", ","),
@@ -224,6 +225,15 @@ def test_markers_stack_where_versioning_was_enabled(wire: Wire) -> None:
             assert delete(wire, f"{bucket}/stack").status == 204
         listed = wire.call("GET", bucket, versions="", prefix="stack")
         assert listed.body.count(b"<DeleteMarker>") == markers
+
+
+def test_no_marker_is_put_on_what_cannot_be_a_key(wire: Wire) -> None:
+    assert wire.call("PUT", "long/").status == 200
+    enable(wire, "long")
+    objects = "".join(f"<Object><Key>{'é' * count}</Key></Object>" for count in (512, 513))
+    answer = delete_all(wire, "long", objects)
+    assert (answer.status, answer.texts("Code")) == (200, ["KeyTooLongError"])
+    assert wire.call("GET", "long", versions="").texts("IsLatest") == ["true"]
 
 
 def test_deletion_of_many_needs_a_digest_and_keys(wire: Wire) -> None:
