@@ -18,6 +18,7 @@ help:
 	@echo "make bench-quick  every benchmark, tiny: proves that the harness works"
 	@echo "make lint     ruff"
 	@echo "make types    mypy --strict"
+	@echo "make clean    remove $(VENV) and what was built"
 	@echo "make lock     resolve the requirements anew (needs uv)"
 
 run: $(VENV)/.installed

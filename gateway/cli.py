@@ -133,7 +133,7 @@ def serve(
     ] = None,
     options: Set = None,
 ) -> None:
-    """Run the gateway until SIGTERM, which lets requests in flight finish.
+    """Run the gateway. SIGTERM ends it and lets requests in flight finish.
 
     SIGHUP loads the configuration anew.
     """
@@ -286,7 +286,10 @@ def keys_revoke(
 def buckets_policy(
     bucket: Annotated[str, typer.Argument(metavar="BUCKET")],
     preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What a tool runs clean with.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="archive, restic, pgbackrest, terraform, registry or rclone."
+        ),
     ] = None,
     mode: Annotated[
         str | None, typer.Option(metavar="MODE", help="deny or hide, for what no glob names.")
@@ -308,7 +311,7 @@ def buckets_policy(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Show or set what DELETE does in a bucket; running servers know it at once."""
+    """Show or set what DELETE does in a bucket. Running servers know it at once."""
     from gateway import maintenance
     from gateway.delete_policy import encode_policy, make_policy
 
@@ -353,7 +356,7 @@ def quota_set(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Set the quota of an account or a bucket in place of the old one; without limits, remove it.
+    """Set the quota of an account or a bucket. It replaces the old one; no limits remove it.
 
     Every version that was committed counts, because every one is kept.
     """
@@ -388,7 +391,7 @@ def quota_show(data_dir: DataDir = None, config: Config = None, as_json: Json = 
 
 @cli.command()
 def verify(data_dir: DataDir = None, config: Config = None, as_json: Json = False) -> None:
-    """Check every stored byte against its CID; exit code 3 when something is damaged."""
+    """Check every stored byte against its CID. Exit code 3 when something is damaged."""
     from gateway import maintenance
 
     _log_beside_the_answer()
@@ -487,7 +490,7 @@ def import_(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Store the file whose DAG is in a CAR file as an object, and print its CID."""
+    """Store the file whose DAG is in a CAR as an object. Prints its CID."""
     bucket, key = _bucket_and_key(address)
     from gateway import maintenance
 

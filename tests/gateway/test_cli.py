@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway import cli, config
+from gateway.delete_policy import PRESETS
 from gateway.keys import KeyStore
 
 Run = Callable[..., int]
@@ -105,6 +107,35 @@ def test_module_is_the_command() -> None:
 @pytest.mark.parametrize("arguments", [["nonsense"], ["serve", "--nonsense"], ["keys", "revoke"]])
 def test_wrong_call_is_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments) == 2
+
+
+@pytest.mark.parametrize("group", [[], ["keys"], ["buckets"], ["quota"], ["config"]])
+def test_help_says_in_a_line_what_each_command_does(
+    run: Run, capsys: pytest.CaptureFixture[str], group: list[str]
+) -> None:
+    assert run(*group, "--help") == 0
+    _, *lines = printed(capsys).splitlines()
+    assert [line for line in lines if line.endswith("...")] == []
+
+
+def test_help_names_every_preset(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("buckets", "policy", "--help") == 0
+    out = printed(capsys)
+    assert [name for name in PRESETS if name not in out] == []
+
+
+COMMAND_LINES = [
+    line.strip()
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for line in page.read_text().splitlines()
+    if line.lstrip().startswith("dsn-gateway ")
+]
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_pages_show_calls_that_exist(run: Run, line: str) -> None:
+    # Options are read before --help answers.
+    assert run(*shlex.split(line, comments=True)[1:], "--help") == 0
 
 
 def test_created_key_is_printed_for_people(
