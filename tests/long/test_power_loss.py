@@ -24,14 +24,20 @@ import pytest
 from dsn.blockstore.segments.files import SegmentFiles, SegmentKind, kind_of
 from gateway.catalog.queries import applied_segments, part_segments
 from gateway.data_dir import DataPaths, open_store, recover_data_dir
+from gateway.delete_policy import DeleteMode, DeletePolicy
+from gateway.deletes import Deletion
 from gateway.maintenance import verify
-from gateway.objects import etag_text
+from gateway.objects import NewObject, etag_text
+from gateway.s3.conditions import NO_CONDITIONS
+from gateway.s3.copy_source import CopySource, CopyWish
 from tests.support.crash_model import Content, Register, WrongError, match
 from tests.support.faulty_disk import FaultyDisk, PowerCutError
 from tests.support.parts import Parts, target
 
 WRITERS = 6
 KIB, MIB = 1 << 10, 1 << 20
+POLICY = DeletePolicy(DeleteMode.HIDE, scratch=("**/scratch",))
+COPY = CopyWish(NO_CONDITIONS, replaces_metadata=False, replaces_tags=False)
 
 
 class Losses:
@@ -67,10 +73,13 @@ class Losses:
         self.catalogs, self.indexes = [], []
         self.cut = False
         with disk.installed():
-            async with Parts(self.data_dir, segment_bytes_max=2 * MIB) as parts:
+            async with Parts(
+                self.data_dir, segment_bytes_max=2 * MIB, delete_policy=POLICY
+            ) as parts:
                 # Ids that no earlier round had.
                 ids = map(f"{self.round}-{{}}".format, itertools.count())
                 parts.uploads._new_id = ids.__next__
+                await parts.buckets.create("main", "bucket")
                 self.keep_states(parts)
                 tasks = [asyncio.create_task(self.write(parts, n)) for n in range(WRITERS)]
                 for _ in range(self.rng.randrange(1, 4)):
@@ -169,8 +178,16 @@ class Losses:
             if rng.random() < 0.15:
                 size = rng.randrange(3 * MIB)
             key = f"k{rng.randrange(8)}" if rng.random() < 0.1 else f"w{number}/{rng.randrange(9)}"
-            if rng.random() < 0.7:
+            pick = rng.random()
+            if pick < 0.5:
                 await self.put(parts, key, Content(((seed, size),)))
+            elif pick < 0.6:
+                await self.put(parts, f"w{number}/scratch", Content(((seed, size),)))
+                await self.delete(parts, f"w{number}/scratch")
+            elif pick < 0.65:
+                await self.delete(parts, key)
+            elif pick < 0.75:
+                await self.copy(parts, f"w{number}/{rng.randrange(9)}", f"w{number}/copy", rng)
             else:
                 await self.upload(parts, f"w{number}/parts", rng, seed)
 
@@ -180,6 +197,32 @@ class Losses:
         await parts.put(key, content.data())
         register.acknowledge(write)
         self.counts["PUT"] += 1
+
+    async def delete(self, parts: Parts, key: str) -> None:
+        register = self.objects.setdefault(key, Register())
+        removal = register.begin(None)
+        await parts.deletes.delete(Deletion("main", "bucket", key.encode()))
+        register.acknowledge(removal)
+        self.counts["DELETE"] += 1
+
+    async def copy(self, parts: Parts, source: str, key: str, rng: random.Random) -> None:
+        """Copy what nobody else writes meanwhile, or rename it."""
+        old = self.objects.setdefault(source, Register())
+        (content,) = old.allowed()
+        if content is None:
+            return
+        register = self.objects.setdefault(key, Register())
+        write = register.begin(content)
+        new, copied = NewObject("main", "bucket", key.encode()), source.encode()
+        if rng.random() < 0.5:
+            await parts.copies.copy(new, CopySource("bucket", copied), COPY)
+            self.counts["copy"] += 1
+        else:
+            removal = old.begin(None)
+            await parts.copies.rename(new, copied, COPY)
+            old.acknowledge(removal)
+            self.counts["rename"] += 1
+        register.acknowledge(write)
 
     async def upload(self, parts: Parts, key: str, rng: random.Random, seed: str) -> None:
         upload_id = await parts.create_upload(key)
