@@ -36,6 +36,7 @@ CONFIG = f"""
 part_bytes_min = {16 * KIB}
 segment_bytes_max = {8 * MIB}
 access_log = false
+delete_policy = "hide"
 """
 
 
@@ -177,8 +178,12 @@ class Writer(threading.Thread):
 
     def step(self) -> None:
         pick = self.rng.random()
-        if pick < 0.62:
+        if pick < 0.50:
             self.put()
+        elif pick < 0.56:
+            self.delete()
+        elif pick < 0.62:
+            self.copy()
         elif pick < 0.70:
             self.read()
         elif self.uploads and (len(self.uploads) > 2 or pick < 0.97):
@@ -226,6 +231,43 @@ class Writer(threading.Thread):
         self.check_stored(answer.headers.get("etag"), key, content)
         register.acknowledge(write)
         self.world.count("PUT")
+
+    def delete(self) -> None:
+        key = self.key()
+        register = self.world.register(key)
+        removal = register.begin(None)
+        try:
+            answer = self.wire.call("DELETE", f"{BUCKET}/{key}")
+        except UNFINISHED:
+            register.lose(removal)
+            raise
+        if answer.status == 404:
+            # There was no bucket yet.
+            register.refuse(removal)
+            return
+        expect(answer, 204)
+        register.acknowledge(removal)
+        self.world.count("DELETE")
+
+    def copy(self) -> None:
+        source = self.key()
+        # The CID is that of the source, under whose name it was stored.
+        key = f"w{self.number}/copies/{source.rpartition('/')[2]}"
+        shown = self.world.register(source).allowed()
+        # What others write meanwhile, or what may be there or not, gives no certain copy.
+        if source.startswith("shared/") or len(shown) > 1 or shown[0] is None:
+            return
+        write = self.world.begin(key, shown[0])
+        register = self.world.register(key)
+        try:
+            headers = {"x-amz-copy-source": f"{BUCKET}/{source.replace(' ', '%20')}"}
+            answer = self.wire.call("PUT", f"{BUCKET}/{key}", headers=headers)
+        except UNFINISHED:
+            register.lose(write)
+            raise
+        expect(answer, 200)
+        register.acknowledge(write)
+        self.world.count("copy")
 
     def read(self) -> None:
         read_one(self.world, self.wire, self.key(), head=self.rng.random() < 0.5)
@@ -501,7 +543,10 @@ class CrashRun:
     def report(self) -> str:
         """What happened, in one line."""
         counts = self.world.counts
-        writes = sum(counts[what] for what in ("PUT", "part", "complete", "create", "abort"))
+        writes = sum(
+            counts[what]
+            for what in ("PUT", "DELETE", "copy", "part", "complete", "create", "abort")
+        )
         times = sorted(self.restart_seconds)
         return (
             f"seed={self.seed} rounds={self.round} kills={sum(self.kills.values())} "
