@@ -40,17 +40,29 @@ from gateway.catalog.queries import (
     VersionRow,
     all_parts,
     applied_segments,
+    are_removed,
     find_bucket,
     find_object,
     find_setting,
     find_usage,
     find_version,
     has_version,
+    note_sequence,
+    setting_sequence,
     totals,
     version_names,
+    wrongly_counted,
     wrongly_listed,
 )
-from gateway.catalog.records import MarkerRecord, ObjectRecord, decode_record
+from gateway.catalog.records import (
+    MarkerRecord,
+    NoteRecord,
+    ObjectRecord,
+    Record,
+    RemovalRecord,
+    SettingRecord,
+    decode_record,
+)
 from gateway.data_dir import (
     DataDirLockedError,
     DataPaths,
@@ -146,6 +158,9 @@ def verify(data_dir: Path, progress: Progress | None = None) -> VerifyReport:
         for bucket, key, sequence in wrongly_listed(connection):
             reason = "listings do not show this version as it is"
             report.damages.append(Damage(bucket, _text(key), f"{sequence:016x}", reason))
+        for bucket in wrongly_counted(connection):
+            reason = "quotas count this bucket wrongly; dsn-gateway rebuild counts it anew"
+            report.damages.append(Damage(bucket, "", "", reason))
         report.damages.extend(_damages_of_logs(store, connection))
     finally:
         connection.close()
@@ -383,12 +398,8 @@ def _damages_of_logs(store: SegmentStore, connection: sqlite3.Connection) -> Ite
             for head, block in scan.sections():
                 decoded = decode_record(block, segment) if head.is_record else None
                 record = decoded[0] if decoded is not None and head.offset < applied else None
-                if isinstance(record, (ObjectRecord, MarkerRecord)) and not has_version(
-                    connection, record.sequence
-                ):
-                    name = f"{record.sequence:016x}"
-                    reason = "the catalog lacks this version; dsn-gateway rebuild brings it back"
-                    yield Damage(record.bucket, _text(record.key), name, reason)
+                if record is not None:
+                    yield from _unapplied(connection, record)
         except (InvalidSegmentError, InvalidRecordError) as error:
             yield Damage("", "", "", str(error))
             continue
@@ -398,6 +409,42 @@ def _damages_of_logs(store: SegmentStore, connection: sqlite3.Connection) -> Ite
                 yield Damage("", "", "", f"{where}: damaged log")
         if scan.end < applied:
             yield Damage("", "", "", f"segment {segment:016x} is cut at {scan.end}")
+
+
+def _unapplied(connection: sqlite3.Connection, record: Record) -> Iterator[Damage]:
+    """What the catalog would show otherwise, had it read this record."""
+    key, lacks = "", ""
+    version: int | None = None
+    match record:
+        case ObjectRecord() | MarkerRecord():
+            key, version = _text(record.key), record.sequence
+            if not has_version(connection, record.sequence):
+                lacks = "this version"
+            elif isinstance(record, ObjectRecord) and any(
+                note_sequence(connection, record.sequence, name) < record.sequence
+                for name in record.notes
+            ):
+                lacks = "a note on this version"
+        case NoteRecord():
+            key, version = _text(record.key), record.version
+            if note_sequence(connection, record.version, record.name) < record.sequence:
+                lacks = f"a change of this version's {record.name}"
+        case RemovalRecord():
+            key, version = _text(record.key), record.versions[0]
+            if not are_removed(connection, record.versions):
+                lacks = "the removal of this version"
+        case SettingRecord():
+            if (
+                setting_sequence(connection, record.account, record.bucket, record.name)
+                < record.sequence
+            ):
+                lacks = f"a change of the bucket's {record.name}"
+        case _:
+            return
+    if lacks:
+        name = f"{version:016x}" if version is not None else ""
+        reason = f"the catalog lacks {lacks}; dsn-gateway rebuild brings it back"
+        yield Damage(record.bucket, key, name, reason)
 
 
 class _CarBlocks:

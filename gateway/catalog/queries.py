@@ -561,6 +561,43 @@ def has_version(connection: sqlite3.Connection, sequence: int) -> bool:
     return row is not None
 
 
+def are_removed(connection: sqlite3.Connection, versions: Iterable[int]) -> bool:
+    """Whether every one of these versions was removed, and is gone."""
+    query = (
+        "SELECT EXISTS (SELECT 1 FROM removals WHERE version = ?1) "
+        "AND NOT EXISTS (SELECT 1 FROM versions WHERE sequence = ?1)"
+    )
+    return all(connection.execute(query, (version,)).fetchone()[0] for version in versions)
+
+
+def note_sequence(connection: sqlite3.Connection, version: int, name: str) -> int:
+    """The sequence number of the last change of one note on a version; 0 if there was none."""
+    row = connection.execute(
+        "SELECT sequence FROM notes WHERE version = ? AND name = ?", (version, name)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def setting_sequence(connection: sqlite3.Connection, account: str, bucket: str, name: str) -> int:
+    """The sequence number of the last change of a bucket's setting; 0 if there was none."""
+    row = connection.execute(
+        "SELECT s.sequence FROM buckets b JOIN settings s ON s.bucket = b.id "
+        "WHERE b.account = ? AND b.name = ? AND s.name = ?",
+        (account, bucket, name),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def wrongly_counted(connection: sqlite3.Connection) -> Iterator[str]:
+    """The name of every bucket that does not hold what is counted of it."""
+    rows = connection.execute(
+        "SELECT name FROM buckets b WHERE (objects, bytes) IS NOT "
+        "(SELECT count(*), coalesce(sum(size), 0) FROM versions v WHERE v.bucket = b.id AND v.root <> x'')"
+    )
+    for (bucket,) in rows:
+        yield bucket
+
+
 def wrongly_listed(connection: sqlite3.Connection) -> Iterator[tuple[str, bytes, int]]:
     """Bucket, key and sequence number of every newest version that `objects` shows otherwise."""
     rows = connection.execute(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import io
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from dsn.dag_builder import build_file
 from dsn.node import DagLimits
 from gateway import cli
 from gateway.data_dir import DataPaths
+from gateway.delete_policy import DeleteMode, DeletePolicy
+from gateway.deletes import Deletion
 from gateway.maintenance import NotFoundError, export_object, import_car, verify
 from tests.support.bodies import noise
 from tests.support.parts import Parts, cid_of, etag, recover, tables
@@ -135,7 +138,8 @@ def test_a_changed_row_of_the_catalog_is_noticed(
     connection.commit()
     connection.close()
     found = {damage.version for damage in verify(data_dir).damages}
-    assert found == {f"{sequence:016x}"}
+    # With another size the bucket is not counted right either, which is no version's damage.
+    assert found - {""} == {f"{sequence:016x}"}
 
 
 @pytest.mark.parametrize(
@@ -155,6 +159,38 @@ def test_a_listing_that_is_not_what_was_stored_is_noticed(data_dir: Path, change
     connection.commit()
     connection.close()
     assert damaged(data_dir) == {"large"}
+
+
+@pytest.mark.parametrize(
+    ("change", "damage"),
+    [
+        ("DELETE FROM notes WHERE name = 'retention'", "small"),
+        ("DELETE FROM notes WHERE name = 'tagging'", "small"),
+        ("UPDATE notes SET sequence = version WHERE name = 'tagging'", "small"),
+        ("DELETE FROM settings", ""),
+        ("DELETE FROM removals", "gone"),
+        ("DELETE FROM versions WHERE root = x''", "hidden"),
+        ("UPDATE buckets SET objects = objects + 1", ""),
+        ("UPDATE buckets SET bytes = bytes + 1", ""),
+        ("UPDATE clock SET sequence = sequence", None),
+    ],
+)
+async def test_what_the_catalog_forgot_of_the_records_is_noticed(
+    tmp_path: Path, change: str, damage: str | None
+) -> None:
+    policy = DeletePolicy(DeleteMode.HIDE, scratch=("gone",))
+    async with Parts(tmp_path, delete_policy=policy) as parts:
+        await parts.put("small", b"x", notes={"retention": "r"})
+        version = await parts.objects.get("main", "bucket", b"small")
+        await parts.objects.annotate("main", "bucket", version, "tagging", "a=1")
+        for key in ("hidden", "gone"):
+            await parts.put(key, b"x")
+            await parts.deletes.delete(Deletion("main", "bucket", key.encode()))
+        await parts.buckets.configure("main", "bucket", "cors", None)
+    with closing(sqlite3.connect(DataPaths(tmp_path).catalog)) as connection:
+        connection.execute(change)
+        connection.commit()
+    assert damaged(tmp_path) == (set() if damage is None else {damage})
 
 
 def test_two_objects_that_share_a_leaf_are_both_damaged(tmp_path: Path) -> None:
