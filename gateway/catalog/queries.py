@@ -579,10 +579,14 @@ def note_sequence(connection: sqlite3.Connection, version: int, name: str) -> in
 
 
 def setting_sequence(connection: sqlite3.Connection, account: str, bucket: str, name: str) -> int:
-    """The sequence number of the last change of a bucket's setting; 0 if there was none."""
+    """The sequence number of the last change of a bucket's setting; 0 if there was none.
+
+    The removal of the bucket is one, of all its settings.
+    """
     row = connection.execute(
-        "SELECT s.sequence FROM buckets b JOIN settings s ON s.bucket = b.id "
-        "WHERE b.account = ? AND b.name = ? AND s.name = ?",
+        "SELECT max(b.removed, coalesce(s.sequence, 0)) FROM buckets b "
+        "LEFT JOIN settings s ON s.bucket = b.id AND s.name = ?3 "
+        "WHERE b.account = ?1 AND b.name = ?2",
         (account, bucket, name),
     ).fetchone()
     return int(row[0]) if row else 0
@@ -592,7 +596,8 @@ def wrongly_counted(connection: sqlite3.Connection) -> Iterator[str]:
     """The name of every bucket that does not hold what is counted of it."""
     rows = connection.execute(
         "SELECT name FROM buckets b WHERE (objects, bytes) IS NOT "
-        "(SELECT count(*), coalesce(sum(size), 0) FROM versions v WHERE v.bucket = b.id AND v.root <> x'')"
+        "(SELECT count(*), coalesce(sum(size), 0) FROM versions v "
+        "WHERE v.bucket = b.id AND v.root <> x'')"
     )
     for (bucket,) in rows:
         yield bucket
