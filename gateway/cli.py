@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -199,6 +199,7 @@ def keys_create(
     from gateway.keys import KeyStore
     from gateway.rights import ALL_RIGHTS, Limits, parse_rights
 
+    _check_buckets(bucket or ())
     try:
         limits = Limits(
             ALL_RIGHTS if rights is None else parse_rights(rights.split(",")),
@@ -368,6 +369,7 @@ def quota_set(
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
 
+    _check_buckets(() if bucket is None else (bucket,))
     quota = Quota(account, bucket, size(bytes_max), objects_max, size(bytes_warn), objects_warn)
     QuotaStore(_data_dir(data_dir, config)).set(quota)
     _answer(as_json, asdict(quota), _quota_line(asdict(quota)))
@@ -568,6 +570,17 @@ def _bucket_and_key(address: str) -> tuple[str, str]:
     if not bucket or not key:
         raise typer.BadParameter(f"{address!r} is not BUCKET/KEY")
     return bucket, key
+
+
+def _check_buckets(names: Iterable[str]) -> None:
+    from gateway.s3.address import check_bucket_name
+    from gateway.s3.errors import S3Error
+
+    for name in names:
+        try:
+            check_bucket_name(name)
+        except S3Error:
+            raise typer.BadParameter(f"{name!r} can be no bucket's name") from None
 
 
 @contextmanager

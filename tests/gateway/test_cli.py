@@ -179,12 +179,12 @@ def test_key_that_exists_is_1(run: Run, tmp_path: Path, capsys: pytest.CaptureFi
 def test_limits_are_made_and_shown(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--rights", "read,list", "--bucket", "b", "--prefix", "p/", "--prefix", "q/"]
+    given = ["--rights", "read,list", "--bucket", "bucket", "--prefix", "p/", "--prefix", "q/"]
     where = ["--data-dir", tmp_path]
     assert run("keys", "create", *where, *given, "--expires", "2999-01-31T12:00Z", "--json") == 0
     shown = {
         "rights": ["list", "read"],
-        "buckets": ["b"],
+        "buckets": ["bucket"],
         "prefixes": ["p/", "q/"],
         "expires": "2999-01-31T12:00:00Z",
     }
@@ -192,13 +192,15 @@ def test_limits_are_made_and_shown(
     assert run("keys", "list", *where, "--json") == 0
     assert json.loads(printed(capsys))["keys"][0].items() >= shown.items()
     assert run("keys", "list", *where) == 0
-    assert "rights list,read  buckets b  prefixes p/,q/  expires 2999-" in printed(capsys)
+    assert "rights list,read  buckets bucket  prefixes p/,q/  expires 2999-" in printed(capsys)
 
 
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
         ("--rights", "read,fly"),
+        ("--bucket", "Photos"),
+        ("--bucket", "photos/"),
         ("--rights", ""),
         ("--expires", "soon"),
         ("--expires", "d"),
@@ -390,15 +392,16 @@ def test_quotas_are_set_shown_and_removed(
 ) -> None:
     where = ["--data-dir", tmp_path]
     assert run("quota", "set", *where, "--bytes", "1KiB", "--warn-objects", "5") == 0
-    assert run("quota", "set", *where, "--bucket", "b", "--objects", "3") == 0
+    assert run("quota", "set", *where, "--bucket", "bucket", "--objects", "3") == 0
     printed(capsys)
     assert run("quota", "show", *where, "--json") == 0
     whole, bucket = json.loads(printed(capsys))["quotas"]
     assert (whole["account"], whole["bucket"], whole["bytes_max"]) == ("main", None, 1024)
     assert (whole["objects_warn"], whole["bytes_used"], whole["objects_used"]) == (5, 0, 0)
-    assert (bucket["bucket"], bucket["objects_max"]) == ("b", 3)
-    assert run("quota", "set", *where, "--bucket", "b") == 0
+    assert (bucket["bucket"], bucket["objects_max"]) == ("bucket", 3)
+    assert run("quota", "set", *where, "--bucket", "bucket") == 0
     printed(capsys)
     assert run("quota", "show", *where) == 0
     assert printed(capsys) == "main  bytes_used 0  bytes_max 1024  objects_used 0  objects_warn 5\n"
     assert run("quota", "set", *where, "--bytes", "much") == 2
+    assert run("quota", "set", *where, "--bucket", "Photos", "--bytes", "1") == 2
