@@ -330,10 +330,14 @@ class _CheckedRuns:
 
 def _existing_catalog(data_dir: Path) -> sqlite3.Connection:
     """The catalog, which is not made by looking for something in it."""
-    catalog = DataPaths(data_dir).catalog
-    if not catalog.exists():
-        raise NotFoundError(f"{catalog} is missing; dsn-gateway rebuild makes it again")
-    return open_catalog(catalog)
+    paths = DataPaths(data_dir)
+    if not paths.segments.exists():
+        raise NotFoundError(
+            f"nothing is stored in {data_dir}; --data-dir or DSN_GATEWAY_DATA_DIR says where"
+        )
+    if not paths.catalog.exists():
+        raise NotFoundError(f"{paths.catalog} is missing; dsn-gateway rebuild makes it again")
+    return open_catalog(paths.catalog)
 
 
 def _damage_of(
