@@ -19,6 +19,7 @@ RULES_MAX = 100
 DOCUMENT_BYTES_MAX = 64 * 1024
 METHODS = frozenset({"GET", "PUT", "HEAD", "POST", "DELETE"})
 ID_CHARACTERS_MAX = 255
+ASKED_HEADERS_MAX = 128
 
 _METHOD_HEADER = "access-control-request-method"
 _HEADERS_HEADER = "access-control-request-headers"
@@ -92,6 +93,9 @@ def check_preflight(headers: Mapping[str, str]) -> None:
         raise S3Error(
             ErrorCode.BadRequest, f"Invalid Access-Control-Request-Method: {method or 'null'}"
         )
+    # Each is matched with every pattern of every rule, for anybody.
+    if headers.get(_HEADERS_HEADER, "").count(",") >= ASKED_HEADERS_MAX:
+        raise S3Error(ErrorCode.BadRequest, "Too many names in Access-Control-Request-Headers.")
 
 
 def preflight_headers(

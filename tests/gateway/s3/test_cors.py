@@ -192,3 +192,11 @@ def test_no_rule_breaks_a_line_of_headers(name: str) -> None:
     with pytest.raises(S3Error) as caught:
         read_cors(document(rule(**{name: "ETag&#13;&#10;Set-Cookie: a=b"})))
     assert caught.value.code is ErrorCode.InvalidRequest
+
+
+def test_a_preflight_asks_for_at_most_128_headers() -> None:
+    asked = {"origin": "http://a", "access-control-request-method": "GET"}
+    check_preflight({**asked, "access-control-request-headers": ",".join(["a"] * 128)})
+    with pytest.raises(S3Error) as caught:
+        check_preflight({**asked, "access-control-request-headers": ",".join(["a"] * 129)})
+    assert caught.value.code is ErrorCode.BadRequest
