@@ -51,7 +51,7 @@ from gateway.s3.version_listing import (
 log = structlog.get_logger()
 
 _KNOWN_MAX = 4096
-_KNOWN_LAYOUT_BYTES_MAX = 4096
+_KNOWN_BYTES_MAX = 4096
 
 Metadata = Mapping[str, str]
 Checksum = tuple[str, str, str]
@@ -338,11 +338,17 @@ class _KnownVersions:
             self._known.move_to_end(sequence)
             return known[0]
         version = find_version(connection, sequence)
-        if version is not None and len(version.encoded_layout) <= _KNOWN_LAYOUT_BYTES_MAX:
+        if version is not None and _bytes_of(version) <= _KNOWN_BYTES_MAX:
             self._known[sequence] = version, last_note
             if len(self._known) > _KNOWN_MAX:
                 self._known.popitem(last=False)
         return version
+
+
+def _bytes_of(version: VersionRow) -> int:
+    """About how much memory a version takes: its headers can be as long as those of a request."""
+    texts = (*version.metadata.values(), *version.notes.values())
+    return len(version.encoded_layout) + sum(map(len, texts))
 
 
 def commit_condition(new: NewObject, size: int, quotas: Quotas) -> Condition | None:

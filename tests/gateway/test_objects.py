@@ -35,3 +35,14 @@ async def test_of_two_changes_each_sees_the_other(tmp_path: Path) -> None:
                 "main", "bucket", version, "tagging", document, lambda n: seen.append(dict(n))
             )
         assert seen == [{}, {"tagging": "a=1"}]
+
+
+@pytest.mark.parametrize(("length", "remembered"), [(100, True), (5000, False)])
+async def test_versions_with_little_metadata_are_remembered(
+    tmp_path: Path, length: int, remembered: bool
+) -> None:
+    async with Parts(tmp_path / "data") as parts:
+        await parts.put("k", b"x", metadata={"content-disposition": "x" * length})
+        first, second = [await parts.objects.find("main", "bucket", b"k") for _ in range(2)]
+        assert first == second
+        assert (first is second) is remembered
