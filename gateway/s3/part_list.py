@@ -76,6 +76,23 @@ def match_parts(
     return parts
 
 
+def require_checksums(requested: Sequence[RequestedPart], algorithm: str) -> None:
+    """Refuse a list without the checksums of its parts: a COMPOSITE upload's has them.
+
+    Raises S3Error InvalidRequest.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+    """
+    for part in requested:
+        if f"Checksum{algorithm}" not in dict(part.checksums):
+            raise S3Error(
+                ErrorCode.InvalidRequest,
+                f"The upload was created using a {algorithm.lower()} checksum. The complete "
+                "request must include the checksum for each part. It was missing for part "
+                f"{part.number} in the request.",
+            )
+
+
 def part_span(
     number: int, part_sizes: Sequence[tuple[int, int]], object_bytes: int
 ) -> ByteSpan | None:

@@ -24,7 +24,7 @@ from gateway.s3.conditions import parse_conditions
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
 from gateway.s3.metadata import ObjectMetadata
-from gateway.s3.part_list import RequestedPart, parse_part_number
+from gateway.s3.part_list import RequestedPart, parse_part_number, require_checksums
 from gateway.s3.upload_listing import PartEntry, PartsPage, parse_list_parts, parts_page
 from gateway.s3.version_ids import version_id
 from gateway.s3.xml_reader import read_complete_multipart_upload
@@ -128,6 +128,8 @@ async def _complete(
     target = _target(request)
     try:
         upload = await services.uploads.find(target)
+        if upload.checksum is not None and upload.checksum[1] == ChecksumType.COMPOSITE.name:
+            require_checksums(requested, upload.checksum[0])
         new = NewObject(
             request.account,
             request.bucket,

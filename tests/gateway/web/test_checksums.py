@@ -51,14 +51,19 @@ def upload(
     bodies: list[bytes],
     create: dict[str, str],
     complete: dict[str, str] | None = None,
+    *,
+    lists_checksums: bool = True,
 ) -> Answer:
     upload_id = wire.call("POST", key, headers=create, uploads="").texts("UploadId")[0]
     parts = ""
     for number, body in enumerate(bodies, start=1):
         done = wire.call("PUT", key, body, partNumber=number, uploadId=upload_id)
-        parts += (
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{done.headers['etag']}</ETag></Part>"
-        )
+        parts += f"<Part><PartNumber>{number}</PartNumber><ETag>{done.headers['etag']}</ETag>"
+        algorithm = create.get("x-amz-checksum-algorithm", "")
+        if algorithm and lists_checksums:
+            value = done.headers[f"x-amz-checksum-{algorithm.lower()}"]
+            parts += f"<Checksum{algorithm}>{value}</Checksum{algorithm}>"
+        parts += "</Part>"
     document = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
     return wire.call("POST", key, document, headers=complete, uploadId=upload_id)
 
@@ -152,6 +157,28 @@ def test_complete_announces_the_checksum_of_the_object(
     asked = {"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "FULL_OBJECT"}
     done = upload(wire, key, [b"one", b"two"], asked, complete)
     assert done.code == code
+    assert wire.call("HEAD", key).status == (404 if code else 200)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kind", "code"),
+    [
+        ("CRC32", "", "InvalidRequest"),
+        ("SHA256", "COMPOSITE", "InvalidRequest"),
+        ("CRC32", "FULL_OBJECT", ""),
+        ("CRC64NVME", "", ""),
+    ],
+)
+def test_composite_upload_is_completed_with_the_checksums_of_its_parts(
+    wire: Wire, algorithm: str, kind: str, code: str
+) -> None:
+    key = f"box/unlisted-{algorithm}-{kind}"
+    asked = {"x-amz-checksum-algorithm": algorithm}
+    if kind:
+        asked["x-amz-checksum-type"] = kind
+    done = upload(wire, key, [b"one", b"two"], asked, lists_checksums=False)
+    assert done.code == code
+    assert ("missing for part 1 in the request" in done.body.decode()) == bool(code)
     assert wire.call("HEAD", key).status == (404 if code else 200)
 
 
