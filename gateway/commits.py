@@ -67,7 +67,8 @@ class Change:
     `blocks` are nodes by digest, each framed as its section, that go into the log unless the store
     holds them already. `record` makes the record once its sequence number and the places of the
     blocks are known. `condition` looks at the catalog and raises what refuses the change. `then`
-    makes a second record, of the same transaction; nobody sees the one without the other.
+    makes a second record, of the same transaction; nobody sees the one without the other, unless
+    a power cut tears them apart before either was acknowledged: then the first may be there alone.
     """
 
     record: Callable[[int, Places], Record]

@@ -36,7 +36,7 @@ PRAGMA wal_autocheckpoint = 16384;
 
 
 class CatalogVersionError(RuntimeError):
-    """The catalog was written by a later version of the program; `rebuild` makes a new one."""
+    """The catalog was written by another version of the program; the text says what helps."""
 
 
 def open_catalog(path: Path) -> sqlite3.Connection:
@@ -53,7 +53,11 @@ def open_catalog(path: Path) -> sqlite3.Connection:
         )
     elif version != SCHEMA_VERSION:
         connection.close()
-        raise CatalogVersionError(f"catalog version {version}, this program has {SCHEMA_VERSION}")
+        command = "serve" if version < SCHEMA_VERSION else "rebuild"
+        raise CatalogVersionError(
+            f"the catalog has version {version}, this program {SCHEMA_VERSION}; "
+            f"dsn-gateway {command} makes it anew"
+        )
     return connection
 
 

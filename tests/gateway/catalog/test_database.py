@@ -31,9 +31,12 @@ def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
         connection.close()
 
 
-def test_another_version_is_refused(connection: sqlite3.Connection, tmp_path: Path) -> None:
-    connection.execute("PRAGMA user_version = 999")
-    with pytest.raises(CatalogVersionError):
+@pytest.mark.parametrize(("version", "helps"), [(1, "gateway serve"), (999, "gateway rebuild")])
+def test_another_version_is_refused(
+    connection: sqlite3.Connection, tmp_path: Path, version: int, helps: str
+) -> None:
+    connection.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(CatalogVersionError, match=helps):
         open_catalog(tmp_path / "catalog.db")
 
 
