@@ -108,7 +108,12 @@ def _check_tls(settings: Settings) -> None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(settings.tls_cert, settings.tls_key)
         except OSError as error:
-            raise ConfigError([f"tls_cert, tls_key: {error}"]) from None
+            raise ConfigError(
+                [
+                    f"tls_cert {settings.tls_cert}, tls_key {settings.tls_key}: {error}; "
+                    "both have to be there, in PEM, and belong together"
+                ]
+            ) from None
 
 
 @dataclass

@@ -308,12 +308,16 @@ def test_several_addresses_are_served(start: Start, tmp_path: Path) -> None:
     assert path.is_socket()
 
 
-def test_unusable_certificate_is_a_config_error(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["x", None])
+def test_unusable_certificate_is_a_config_error(
+    start: Start, tmp_path: Path, content: str | None
+) -> None:
     path = tmp_path / "not.pem"
-    path.write_text("x")
+    if content is not None:
+        path.write_text(content)
     code, err = start("--tls-cert", str(path), "--tls-key", str(path)).finish()
     assert code == 78
-    assert "tls_cert" in err
+    assert f"tls_cert {path}" in err
 
 
 def test_unknown_host_is_named(start: Start) -> None:
