@@ -6,13 +6,14 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpu-abort-incomplete-mpu-l
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lxml import etree
 
 from gateway.s3.address import KEY_BYTES_MAX
 from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.timestamps import http_date
 from gateway.s3.xml_tree import (
     XML_BYTES_MAX,
     children_of,
@@ -28,6 +29,8 @@ from gateway.s3.xml_writer import configuration, escape
 RULES_MAX = 1000
 ID_CHARACTERS_MAX = 255
 DAY_US = 86_400_000_000
+# The year 10000, which no date can show.
+DATES_STOP_US = 2_932_897 * DAY_US
 _DIGITS_MAX = 18
 
 _ABORT = "AbortIncompleteMultipartUpload"
@@ -51,6 +54,7 @@ class AbortRule:
 
     prefix: bytes
     days: int
+    name: str = ""
 
     def created_us_max(self, now_us: int) -> int:
         """Uploads created up to this moment are due, both in microseconds since 1970.
@@ -58,6 +62,10 @@ class AbortRule:
         As on AWS an upload is due at the midnight (UTC) that follows its last day.
         """
         return now_us // DAY_US * DAY_US - self.days * DAY_US
+
+    def due_us(self, created_us: int) -> int:
+        """When an upload that was created at this moment is due."""
+        return -(-created_us // DAY_US) * DAY_US + self.days * DAY_US
 
 
 def read_lifecycle(body: bytes) -> str:
@@ -95,10 +103,27 @@ def abort_rules(document: str) -> tuple[AbortRule, ...]:
     """The enabled rules in what `read_lifecycle` made."""
     root = parse_document(document.encode(), "LifecycleConfiguration")
     return tuple(
-        AbortRule(rule["Prefix"].encode(), int(rule["Days"]))
+        AbortRule(rule["Prefix"].encode(), int(rule["Days"]), rule.get("ID", ""))
         for rule in map(_read_rule, children_of(root, {"Rule"}))
         if rule["Status"] == "Enabled"
     )
+
+
+def abort_headers(rules: Iterable[AbortRule], key: bytes, created_us: int) -> dict[str, str]:
+    """The headers that say when an upload will be aborted, and by which rule; perhaps none.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html
+    """
+    fitting = [rule for rule in rules if key.startswith(rule.prefix)]
+    if not fitting:
+        return {}
+    first = min(fitting, key=lambda rule: rule.days)
+    due_us = first.due_us(created_us)
+    # A rule that waits for thousands of years has no date.
+    headers = {"x-amz-abort-date": http_date(due_us)} if due_us < DATES_STOP_US else {}
+    if first.name:
+        headers["x-amz-abort-rule-id"] = " ".join(first.name.split())
+    return headers
 
 
 def _read_rule(element: etree._Element) -> Mapping[str, str]:

@@ -23,6 +23,7 @@ from gateway.s3.checksums import (
 from gateway.s3.conditions import parse_conditions
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
+from gateway.s3.lifecycle import abort_headers, abort_rules
 from gateway.s3.metadata import ObjectMetadata
 from gateway.s3.part_list import RequestedPart, parse_part_number, require_checksums
 from gateway.s3.upload_listing import PartEntry, PartsPage, parse_list_parts, parts_page
@@ -34,6 +35,7 @@ from gateway.s3.xml_writer import (
     write_initiate_multipart_upload,
     write_list_parts,
 )
+from gateway.stale_uploads import SETTING as LIFECYCLE
 from gateway.uploads import UploadTarget
 from gateway.web.handlers.buckets import owner_of
 from gateway.web.handlers.objects import (
@@ -58,6 +60,8 @@ async def create_multipart_upload(services: Services, request: S3Request) -> web
     headers = {}
     if asked is not None:
         headers = {"x-amz-checksum-algorithm": asked[0], "x-amz-checksum-type": asked[1]}
+    target = UploadTarget(request.account, request.bucket, request.key, upload_id)
+    headers |= await _abort_headers(services, target)
     document = write_initiate_multipart_upload(request.bucket, request.key, upload_id)
     return xml_response(document, headers=headers)
 
@@ -116,7 +120,16 @@ async def list_parts(services: Services, request: S3Request) -> web.StreamRespon
         owner_of(request),
         upload.checksum_kind,
     )
-    return xml_response(document)
+    return xml_response(document, headers=await _abort_headers(services, _target(request)))
+
+
+async def _abort_headers(services: Services, target: UploadTarget) -> dict[str, str]:
+    """When the bucket's lifecycle rules will abort an upload, where one applies."""
+    document = await services.buckets.setting(target.account, target.bucket, LIFECYCLE)
+    if document is None:
+        return {}
+    upload = await services.uploads.find(target)
+    return abort_headers(abort_rules(document), target.key, upload.created_us)
 
 
 async def _complete(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.lifecycle import DAY_US, AbortRule, abort_rules, read_lifecycle
+from gateway.s3.lifecycle import DAY_US, AbortRule, abort_headers, abort_rules, read_lifecycle
 
 
 def abort(days: object = 3) -> str:
@@ -42,7 +42,7 @@ def document(*rules: str) -> bytes:
 def test_rule_is_kept_and_read(where: str, prefix: bytes) -> None:
     kept = read_lifecycle(document(rule(where, name="one"), rule(where, status="Disabled")))
     assert read_lifecycle(kept.encode()) == kept
-    assert abort_rules(kept) == (AbortRule(prefix, 3),)
+    assert abort_rules(kept) == (AbortRule(prefix, 3, "one"),)
     assert "<ID>one</ID>" in kept
     assert kept.count("<Rule>") == 2
 
@@ -104,3 +104,25 @@ def test_upload_is_due_at_the_midnight_after_its_days(
 ) -> None:
     limit = AbortRule(b"", 3).created_us_max(int(now_days * DAY_US))
     assert (int(created_days * DAY_US) <= limit) is due
+
+
+@pytest.mark.parametrize("days", [1, 3])
+@pytest.mark.parametrize("created_us", [0, 1, DAY_US - 1, DAY_US, 5 * DAY_US + 7])
+def test_upload_is_due_at_the_moment_that_is_announced(days: int, created_us: int) -> None:
+    rule = AbortRule(b"", days)
+    due_us = rule.due_us(created_us)
+    assert rule.created_us_max(due_us) >= created_us
+    assert rule.created_us_max(due_us - 1) < created_us
+
+
+def test_first_rule_to_apply_is_announced() -> None:
+    rules = (AbortRule(b"tmp/", 7, "late"), AbortRule(b"tmp/", 2, "a\nb"), AbortRule(b"x", 1))
+    assert abort_headers(rules, b"tmp/k", DAY_US + 5) == {
+        "x-amz-abort-date": "Mon, 05 Jan 1970 00:00:00 GMT",
+        "x-amz-abort-rule-id": "a b",
+    }
+    assert abort_headers(rules, b"other", 0) == {}
+    assert abort_headers((AbortRule(b"", 2**31 - 1),), b"k", 0) == {}
+    assert abort_headers((AbortRule(b"", 2_932_896),), b"k", 0) == {
+        "x-amz-abort-date": "Fri, 31 Dec 9999 00:00:00 GMT"
+    }

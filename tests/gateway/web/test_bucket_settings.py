@@ -251,3 +251,19 @@ def test_new_bucket_belongs_to_its_account_alone(
     answer = gateway.wire.call("PUT", f"{name}/", headers={header: value})
     assert (answer.code, answer.status == 200) == (code, not code)
     assert gateway.wire.call("HEAD", f"{name}/").status == (404 if code else 200)
+
+
+def test_upload_that_a_rule_will_abort_says_when(gateway: WebGateway) -> None:
+    wire, named = gateway.wire, "announced-aborts"
+    wire.call("PUT", named)
+    assert wire.call("PUT", named, LIFECYCLE.format(ABORT).encode(), lifecycle="").status == 200
+    for key, applies in (("tmp/k", True), ("k", False)):
+        opened = wire.call("POST", f"{named}/{key}", uploads="")
+        listed = wire.call("GET", f"{named}/{key}", uploadId=opened.texts("UploadId")[0])
+        for answer in (opened, listed):
+            assert answer.status == 200
+            assert answer.headers.get("x-amz-abort-rule-id") == ("a" if applies else None)
+            assert ("x-amz-abort-date" in answer.headers) == applies
+        date = opened.headers.get("x-amz-abort-date", "00:00:00 GMT")
+        assert date.endswith("00:00:00 GMT")
+        assert listed.headers.get("x-amz-abort-date", date) == date
