@@ -195,10 +195,14 @@ class Objects:
 
     async def _newest(self, account: str, bucket: str, key: bytes) -> VersionRow | None:
         row = await self._buckets.last_seen(account, bucket)
-        found = await self._database.read(partial(self._versions.find, bucket=row.id, key=key))
-        if found is None:
-            await self._buckets.get(account, bucket)
-        return found
+
+        def look(connection: sqlite3.Connection) -> VersionRow | None:
+            found = self._versions.find(connection, row.id, key)
+            if found is None:
+                bucket_of(connection, account, bucket)
+            return found
+
+        return await self._database.read(look)
 
     async def annotate(
         self,

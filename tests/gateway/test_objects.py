@@ -46,3 +46,19 @@ async def test_versions_with_little_metadata_are_remembered(
         first, second = [await parts.objects.find("main", "bucket", b"k") for _ in range(2)]
         assert first == second
         assert (first is second) is remembered
+
+
+async def test_a_key_that_is_not_there_costs_one_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Parts(tmp_path) as parts:
+        await parts.put("k", b"x")
+        assert await parts.get("k") == b"x"
+        looks = []
+        real = parts.database.read
+        monkeypatch.setattr(
+            parts.database, "read", lambda query: looks.append(query) or real(query)
+        )
+        for key, content in (("k", b"x"), ("missing", None)):
+            assert await parts.get(key) == content
+        assert len(looks) == 2
