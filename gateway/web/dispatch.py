@@ -166,6 +166,7 @@ HANDLERS: dict[Operation, Handler] = {
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DAMAGE = (BlockMismatchError, BlockNotFoundError, NonCanonicalDagError)
+_EXPECTED_OWNER = "x-amz-expected-bucket-owner"
 CREATE_BUCKET_BYTES_MAX = 64 * 1024
 
 
@@ -266,6 +267,9 @@ class Dispatcher:
                 return await self._post_form(s3, outcome)
         s3.identity = self._authenticator.authenticate(head, address)
         outcome.account = s3.identity.account
+        if s3.headers.get(_EXPECTED_OWNER, s3.account) != s3.account:
+            # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+            raise S3Error(ErrorCode.AccessDenied)
         operation = resolve_operation(request.method, address, query, HeaderFacts.of(s3.headers))
         operation = await self._settle(operation, s3)
         outcome.operation = operation.name

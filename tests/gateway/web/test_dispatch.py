@@ -157,3 +157,19 @@ def test_who_has_no_key_learns_nothing(gateway: WebGateway) -> None:
         answer = gateway.raw(b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path)
         assert statuses(answer) == [403]
         assert b"<Code>AccessDenied</Code>" in answer
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "owned/key"), ("GET", "owned/key"), ("HEAD", "owned/key"), ("GET", "owned/")],
+)
+def test_a_bucket_of_another_owner_than_expected_is_denied(
+    gateway: WebGateway, method: str, path: str
+) -> None:
+    assert gateway.wire.call("PUT", "owned/key", b"first").status == 200
+    for owner, status in (("somebody", 403), ("main", 200)):
+        headers = {"x-amz-expected-bucket-owner": owner}
+        body = b"second" if method == "PUT" else b""
+        assert gateway.wire.call(method, path, body, headers=headers).status == status
+        if owner == "somebody":
+            assert gateway.wire.call("GET", "owned/key").body == b"first"
