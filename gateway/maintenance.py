@@ -34,18 +34,9 @@ from dsn.node import LINKS_MAX
 from dsn.place import Place
 from gateway.app import offline_objects, visiting_buckets
 from gateway.assembly import PartReader
-from gateway.catalog.database import open_catalog, remove_catalog, writer_lock
-from gateway.catalog.queries import (
-    Usage,
-    VersionRow,
+from gateway.catalog.audit import (
     all_parts,
-    applied_segments,
     are_removed,
-    find_bucket,
-    find_object,
-    find_setting,
-    find_usage,
-    find_version,
     has_version,
     note_sequence,
     setting_sequence,
@@ -53,6 +44,17 @@ from gateway.catalog.queries import (
     version_names,
     wrongly_counted,
     wrongly_listed,
+)
+from gateway.catalog.database import open_catalog, remove_catalog, writer_lock
+from gateway.catalog.queries import (
+    Usage,
+    VersionRow,
+    applied_segments,
+    find_bucket,
+    find_object,
+    find_setting,
+    find_usage,
+    find_version,
 )
 from gateway.catalog.records import (
     MarkerRecord,

@@ -11,6 +11,7 @@ import pytest
 from dsn.layout import Layout, encode_layout
 from dsn.place import Place
 from gateway.catalog.apply import Applier
+from gateway.catalog.audit import totals
 from gateway.catalog.database import open_catalog, remove_catalog, transaction
 from gateway.catalog.queries import (
     BucketRow,
@@ -18,7 +19,6 @@ from gateway.catalog.queries import (
     find_notes,
     find_setting,
     list_buckets,
-    totals,
 )
 from gateway.catalog.records import (
     AbortRecord,
