@@ -72,7 +72,7 @@ class Buckets:
 
     async def list(self, account: str, wanted: ListBucketsRequest) -> list[BucketRow]:
         """The buckets that are asked for, by name, and one more if that is not the last page."""
-        rows = await self._database.read(
+        rows = await self._database.scan(
             partial(list_buckets, account=account, start=wanted.start, limit=wanted.rows_max)
         )
         return [row for row in rows if row.name.startswith(wanted.prefix)]

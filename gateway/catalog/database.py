@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import aiosqlite
+
+from gateway.catalog.lookups import Lookups
 
 T = TypeVar("T")
 
@@ -136,14 +138,13 @@ def writer_lock(catalog: Path) -> WriterLock:
 class Database:
     """The catalog for one process: connections for writing, look-ups, scans and upkeep.
 
-    Each has a thread of its own, so that a long listing or a checkpoint does not hold up a look-up.
+    Each has a thread of its own, so that a long listing or a checkpoint does not hold up a look-up;
+    the event loop has one besides (`lookups`).
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connections: list[aiosqlite.Connection] = []
-        self._lookups: list[_Lookup] = []
-        self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Open the connections."""
@@ -151,27 +152,24 @@ class Database:
         for _ in range(4):
             connection = aiosqlite.Connection(lambda: open_catalog(self._path), 64)
             self._connections.append(await connection)
-        self._writer, self._reader, self._scanner, self._keeper = self._connections
+        self._writer, reader, self._scanner, self._keeper = self._connections
+        self._lookups = Lookups(
+            await asyncio.to_thread(open_catalog, self._path),
+            lambda query: _in_thread(reader, partial(query, reader._conn)),
+        )
 
     async def close(self) -> None:
         """Close them; what was handed over before is finished first."""
-        if self._looking is not None:
-            await self._looking
+        if self._connections:
+            await self._lookups.close()
         for connection in self._connections:
             await connection.close()
         if self._connections:
             self._lock.close()
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a short query in the reader's thread.
-
-        Whatever gathers while the thread is busy goes over to it together: one hop for all.
-        """
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._lookups.append((query, done))
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look_up(), name="look-ups")
-        return await done
+        """Run a short query, at the end of the turn of the loop or, to wait, in a thread."""
+        return await self._lookups.read(query)
 
     async def scan(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query that may take milliseconds, in a thread where no look-up waits for it."""
@@ -201,40 +199,6 @@ class Database:
         await _in_thread(
             self._keeper, lambda: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         )
-
-    async def _look_up(self) -> None:
-        work = partial(_run_all, self._reader._conn)
-        while self._lookups:
-            batch, self._lookups = self._lookups, []
-            try:
-                outcomes = await _in_thread(self._reader, partial(work, batch))
-            except Exception as error:  # the connection is gone: everybody is told
-                outcomes = [_Failure(error)] * len(batch)
-            for (_, done), outcome in zip(batch, outcomes, strict=True):
-                if done.cancelled():
-                    continue
-                if isinstance(outcome, _Failure):
-                    done.set_exception(outcome.error)
-                else:
-                    done.set_result(outcome)
-        self._looking = None
-
-
-_Lookup = tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]
-
-
-class _Failure(NamedTuple):
-    error: Exception
-
-
-def _run_all(connection: sqlite3.Connection, batch: list[_Lookup]) -> list[Any]:
-    outcomes: list[Any] = []
-    for query, _ in batch:
-        try:
-            outcomes.append(query(connection))
-        except Exception as error:  # the answer to whoever asked, not to the others
-            outcomes.append(_Failure(error))
-    return outcomes
 
 
 async def _in_thread(connection: aiosqlite.Connection, work: Callable[[], T]) -> T:

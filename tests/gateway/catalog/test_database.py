@@ -7,7 +7,6 @@ import pytest
 
 from gateway.catalog.database import (
     CatalogVersionError,
-    Database,
     open_catalog,
     transaction,
 )
@@ -58,16 +57,3 @@ def test_a_commit_that_fails_leaves_no_transaction_open(connection: sqlite3.Conn
     with transaction(connection):
         connection.execute("INSERT INTO parent VALUES (1)")
     assert connection.execute("SELECT count(*) FROM child").fetchone() == (0,)
-
-
-async def test_look_ups_that_gather_each_get_their_own_answer(tmp_path: Path) -> None:
-    import asyncio
-
-    database = Database(tmp_path / "catalog.db")
-    await database.open()
-    queries = [lambda c, n=n: c.execute("SELECT 10 / ?, ?", (n, n)).fetchone() for n in range(9)]
-    queries.append(lambda c: c.execute("SELECT * FROM nowhere"))
-    outcomes = await asyncio.gather(*map(database.read, queries), return_exceptions=True)
-    assert [row[1] for row in outcomes[:-1]] == list(range(9))
-    assert isinstance(outcomes[-1], sqlite3.OperationalError)
-    await database.close()
