@@ -8,6 +8,7 @@ waited for, or another process, do they go over to a thread.
 from __future__ import annotations
 
 import asyncio
+import resource
 import sqlite3
 import time
 from collections import deque
@@ -19,9 +20,9 @@ T = TypeVar("T")
 
 Query = Callable[[sqlite3.Connection], T]
 
-# A look-up takes some 10 us. One that took this long has waited for something.
+# A look-up takes some 10 us. One that took this long has waited: for a disk, or just for its turn.
 LOOP_SECONDS_MAX = 0.001
-# For so long the loop is spared such a wait.
+# After a wait for the disk the loop is spared further ones for so long.
 THREAD_SECONDS = 1.0
 
 
@@ -72,7 +73,8 @@ class Lookups:
             self._is_busy = False
 
     def _run_here(self) -> None:
-        """Look up what waits, until one takes long."""
+        """Look up what waits, until one has to wait itself."""
+        reads = disk_reads()
         started = time.monotonic()
         while self._waiting:
             lookup = self._waiting.popleft()
@@ -80,13 +82,12 @@ class Lookups:
             stopped = time.monotonic()
             if _is_locked(outcome):
                 self._waiting.appendleft(lookup)
-            else:
-                lookup.tell(outcome)
-                if stopped - started <= LOOP_SECONDS_MAX:
-                    started = stopped
-                    continue
-            self._in_thread_until = stopped + THREAD_SECONDS
-            return
+                return
+            lookup.tell(outcome)
+            if stopped - started > LOOP_SECONDS_MAX and disk_reads() > reads:
+                self._in_thread_until = stopped + THREAD_SECONDS
+                return
+            started = stopped
 
     async def _run_in_thread(self) -> None:
         while self._waiting:
@@ -100,6 +101,12 @@ class Lookups:
                 lookup.tell(outcome)
         self._is_busy = False
         self._running = None
+
+
+def disk_reads() -> int:
+    """How often the disk was read so far for this thread: by system calls, and for mapped pages."""
+    usage = resource.getrusage(resource.RUSAGE_THREAD)
+    return usage.ru_inblock + usage.ru_majflt
 
 
 class _Failure(NamedTuple):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import mmap
+import os
 import sqlite3
 import threading
 import time
@@ -31,11 +34,18 @@ def slowly(connection: sqlite3.Connection) -> int:
     return thread_of(connection)
 
 
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time somebody asks, the disk was read once more."""
+    monkeypatch.setattr(lookups, "disk_reads", itertools.count().__next__)
+
+
 async def test_a_look_up_is_answered_by_the_event_loop(database: Database) -> None:
     assert await database.read(thread_of) == threading.get_ident()
 
 
-async def test_after_one_that_waited_they_go_to_a_thread_for_a_while(
+@pytest.mark.usefixtures("slow_disk")
+async def test_after_one_that_waited_for_the_disk_they_go_to_a_thread_for_a_while(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookups, "THREAD_SECONDS", 0.2)
@@ -46,6 +56,32 @@ async def test_after_one_that_waited_they_go_to_a_thread_for_a_while(
     assert await database.read(thread_of) == here
 
 
+async def test_one_that_had_to_wait_for_the_processor_changes_nothing(database: Database) -> None:
+    await database.read(slowly)
+    assert await database.read(thread_of) == threading.get_ident()
+
+
+async def test_a_page_that_is_not_in_memory_counts_as_read_from_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(4 << 20))
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        before = lookups.disk_reads()
+        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+            assert mapped[1 << 20] == 0
+        mapped_reads = lookups.disk_reads() - before
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        before = lookups.disk_reads()
+        os.pread(file.fileno(), 4096, 2 << 20)
+        read_reads = lookups.disk_reads() - before
+    if not mapped_reads:
+        pytest.skip("this file system lies on no disk")
+    if Path("/proc/self/io").exists():  # else the kernel counts no reads by system calls
+        assert read_reads
+
+
+@pytest.mark.usefixtures("slow_disk")
 async def test_those_that_gather_meanwhile_each_get_their_own_answer(database: Database) -> None:
     queries = [lambda c, n=n: c.execute("SELECT 10 / ?, ?", (n, n)).fetchone() for n in range(9)]
     queries.append(lambda c: c.execute("SELECT * FROM nowhere"))
@@ -56,6 +92,7 @@ async def test_those_that_gather_meanwhile_each_get_their_own_answer(database: D
         assert isinstance(outcomes[-1], sqlite3.OperationalError)
 
 
+@pytest.mark.usefixtures("slow_disk")
 async def test_no_two_ever_run_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """They share what they keep, such as the versions that are known."""
     monkeypatch.setattr(lookups, "THREAD_SECONDS", 0.003)
@@ -113,6 +150,7 @@ async def test_a_catalog_that_is_locked_is_waited_for_in_a_thread(tmp_path: Path
     waiting.close()
 
 
+@pytest.mark.usefixtures("slow_disk")
 async def test_a_connection_that_is_gone_is_told_to_everybody() -> None:
     async def in_thread(query: lookups.Query[list[object]]) -> list[object]:
         raise ValueError("no active connection")
