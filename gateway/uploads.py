@@ -93,8 +93,10 @@ class Uploads:
         self._announced: dict[str, int] = {}
         self._background: set[asyncio.Task[None]] = set()
 
-    async def create(self, new: NewObject, checksum: tuple[str, str] | None) -> str:
-        """Open an upload for an object to be; its id, once it is durable."""
+    async def create(
+        self, new: NewObject, checksum: tuple[str, str] | None, opener: str | None = None
+    ) -> str:
+        """Open an upload for an object to be, by the key named `opener`; its id, once durable."""
         await self._buckets.check_writable(new.account, new.bucket)
         await self.check_room(new.account, new.bucket, 0)
         upload_id = self._new_id()
@@ -109,6 +111,7 @@ class Uploads:
                     new.metadata,
                     checksum,
                     new.notes,
+                    opener,
                 )
             )
         )

@@ -301,8 +301,8 @@ def _apply_upload(connection: sqlite3.Connection, record: UploadRecord, bucket: 
     if _is_finished(connection, record.upload_id):
         return
     connection.execute(
-        "INSERT INTO uploads (id, bucket, key, sequence, metadata, checksum, notes) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO uploads (id, bucket, key, sequence, metadata, checksum, notes, opener) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (
             record.upload_id,
             bucket,
@@ -311,6 +311,7 @@ def _apply_upload(connection: sqlite3.Connection, record: UploadRecord, bucket: 
             orjson.dumps(record.metadata),
             orjson.dumps(record.checksum).decode() if record.checksum else None,
             orjson.dumps(record.notes),
+            record.opener,
         ),
     )
 

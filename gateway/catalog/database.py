@@ -22,7 +22,7 @@ from gateway.catalog.lookups import Lookups
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _BUSY_SECONDS_MAX = 60.0
 _PRAGMAS = """

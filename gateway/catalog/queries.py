@@ -90,6 +90,7 @@ class UploadRow:
     metadata: dict[str, str]
     checksum: tuple[str, str] | None
     notes: dict[str, str] = field(default_factory=dict)
+    opener: str | None = None
 
     @property
     def checksum_kind(self) -> str | None:
@@ -111,6 +112,8 @@ _VERSION_COLUMNS = (
     "v.sequence, v.bucket, v.key, v.root, v.size, v.etag, v.part_sizes, v.checksum, v.metadata, "
     "v.layout, v.log, v.log_offset"
 )
+
+_UPLOAD_COLUMNS = "id, bucket, key, sequence, metadata, checksum, notes, opener"
 
 # The number of parts of a row of `versions`; in `objects` it is a column.
 PART_COUNT = (
@@ -439,8 +442,7 @@ def find_upload(
 ) -> UploadRow | None:
     """The open upload with this id, if it is one of this key."""
     row = connection.execute(
-        "SELECT id, bucket, key, sequence, metadata, checksum, notes FROM uploads "
-        "WHERE id = ? AND bucket = ? AND key = ?",
+        f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE id = ? AND bucket = ? AND key = ?",
         (upload_id, bucket, key),
     ).fetchone()
     return _upload(row) if row else None
@@ -454,10 +456,7 @@ def seek_uploads(
     limit: int,
 ) -> list[UploadRow]:
     """Open uploads of a bucket behind (key, id) and before the key `stop`, by key and id."""
-    query = (
-        "SELECT id, bucket, key, sequence, metadata, checksum, notes FROM uploads "
-        "WHERE bucket = ? AND (key, id) > (?, ?) "
-    )
+    query = f"SELECT {_UPLOAD_COLUMNS} FROM uploads WHERE bucket = ? AND (key, id) > (?, ?) "
     if stop is None:
         rows = connection.execute(query + "ORDER BY key, id LIMIT ?", (bucket, *after, limit))
     else:
@@ -547,10 +546,10 @@ def _version(row: tuple[Any, ...]) -> VersionRow:
 
 
 def _upload(row: tuple[Any, ...]) -> UploadRow:
-    upload_id, bucket, key, sequence, metadata, checksum, notes = row
+    upload_id, bucket, key, sequence, metadata, checksum, notes, opener = row
     asked = tuple(orjson.loads(checksum)) if checksum else None
     return UploadRow(
-        upload_id, bucket, key, sequence, orjson.loads(metadata), asked, orjson.loads(notes)
+        upload_id, bucket, key, sequence, orjson.loads(metadata), asked, orjson.loads(notes), opener
     )
 
 

@@ -75,7 +75,7 @@ class ObjectRecord:
 class UploadRecord:
     """A multipart upload was created. `checksum` is the algorithm and the type asked for.
 
-    `notes` are those of the version to be.
+    `notes` are those of the version to be; `opener` is the name of the access key that opened it.
     """
 
     sequence: int
@@ -86,6 +86,7 @@ class UploadRecord:
     metadata: Mapping[str, str] = field(default_factory=dict)
     checksum: tuple[str, str] | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
+    opener: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ _SHORT = {
     "upload_id": "u", "number": "n", "md5": "d", "start": "o", "runs": "x",
     "digests": "g", "head": "h", "tail": "v", "segment": "z", "notes": "y", "name": "j",
     "document": "D", "version": "V", "part_checksums": "C", "versions": "R",
+    "opener": "O",
 }  # fmt: skip
 _LONG = {short: name for name, short in _SHORT.items()}
 assert len(_LONG) == len(_SHORT)

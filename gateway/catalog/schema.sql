@@ -66,7 +66,8 @@ CREATE TABLE uploads (
     sequence INTEGER NOT NULL,
     metadata BLOB NOT NULL,
     checksum TEXT,                  -- JSON: [algorithm, type]
-    notes BLOB NOT NULL             -- JSON object
+    notes BLOB NOT NULL,            -- JSON object
+    opener TEXT                     -- the name of the access key that opened it
 ) WITHOUT ROWID;
 CREATE INDEX uploads_by_key ON uploads (bucket, key, id);
 

@@ -38,9 +38,12 @@ _SIGNED_CHUNKS = frozenset({STREAMING_SIGNED, STREAMING_SIGNED_TRAILER})
 class Key(Protocol):
     """An access key: its secret, None for one that identifies by itself, and its account.
 
-    `limits` is None for a key that may do everything its account can, for ever.
+    `access_key` names it and is only a label where there is no secret. `limits` is None for a key
+    that may do everything its account can, for ever.
     """
 
+    @property
+    def access_key(self) -> str: ...
     @property
     def secret(self) -> str | None: ...
     @property
@@ -81,7 +84,7 @@ class Authenticator:
         key, (payload_hash, chunk_signer) = self._prove(
             claim.access_key, verify_with, (claim.payload_hash, None)
         )
-        return Identity(key.account, payload_hash, chunk_signer, key.limits)
+        return Identity(key.account, key.access_key, payload_hash, chunk_signer, key.limits)
 
     def authenticate_form(self, fields: Mapping[str, str]) -> Identity:
         """Who signed the policy of a form; raises as `authenticate` does."""
@@ -96,7 +99,7 @@ class Authenticator:
         key, (payload_hash, _) = self._prove(
             signer.access_key, verify_with, (UNSIGNED_PAYLOAD, None)
         )
-        return Identity(key.account, payload_hash, limits=key.limits)
+        return Identity(key.account, key.access_key, payload_hash, limits=key.limits)
 
     def _prove(
         self, access_key: str, verify_with: Callable[[str], Proof], identified: Proof

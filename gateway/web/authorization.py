@@ -161,6 +161,16 @@ def authorize_key(request: S3Request, right: Right, bucket: str, key: bytes) -> 
         _refuse("is not for this key")
 
 
+def authorize_upload(request: S3Request, opener: str | None) -> None:
+    """As `authorize`, for going on with an upload that the key named `opener` has opened.
+
+    A key that may only create must not abort what others are about to store, nor add to it. Of
+    uploads opened by earlier versions of the program it is not known who did.
+    """
+    if request.creates_only and opener not in (None, request.identity.key_name):
+        _refuse("is not the one that opened this upload")
+
+
 def _check_right(limits: Limits, right: Right) -> None:
     if not limits.has(right):
         _refuse(f"has no right to {_VERBS[right]}")

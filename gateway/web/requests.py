@@ -22,10 +22,12 @@ class Identity(NamedTuple):
     """Who sent a request.
 
     `payload_hash` is the x-amz-content-sha256 that was signed; `chunk_signer` verifies an
-    aws-chunked body and is None for a key without a secret. `limits` are those of the key.
+    aws-chunked body and is None for a key without a secret. `limits` are those of the key, and
+    `key_name` is what may be shown of it.
     """
 
     account: str
+    key_name: str
     payload_hash: str
     chunk_signer: ChunkSigner | None = None
     limits: Limits | None = None

@@ -23,10 +23,10 @@ from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.part_list import parse_part_number
 from gateway.s3.version_ids import version_id
 from gateway.s3.xml_writer import CopyResult, write_copy_object, write_copy_part
-from gateway.uploads import UploadTarget
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
 from gateway.web.handlers.objects import CID_HEADER, VERSION_HEADER, checksum_elements, new_object
+from gateway.web.handlers.uploads import find_upload
 from gateway.web.long_answers import answer_at_length
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
@@ -76,8 +76,7 @@ async def upload_part_copy(services: Services, request: S3Request) -> web.Stream
     source = _source(request)
     wish = parse_copy_wish(request.headers)
     await _drop_body(services, request)
-    target = UploadTarget(request.account, request.bucket, request.key, request.query["uploadId"])
-    upload = await services.uploads.find(target)
+    upload = await find_upload(services, request)
     version = await services.copies.find(request.account, source, wish)
     span = copy_span(request.headers.get(COPY_SOURCE_RANGE), version.size)
     await services.uploads.check_room(request.account, request.bucket, len(span))

@@ -37,6 +37,7 @@ from gateway.s3.xml_writer import (
 )
 from gateway.stale_uploads import SETTING as LIFECYCLE
 from gateway.uploads import UploadTarget
+from gateway.web.authorization import authorize_upload
 from gateway.web.handlers.buckets import owner_of
 from gateway.web.handlers.objects import (
     CID_HEADER,
@@ -56,7 +57,7 @@ async def create_multipart_upload(services: Services, request: S3Request) -> web
     new = new_object(services, request)
     wanted = upload_checksum(request.headers)
     asked = (wanted.algorithm.name, wanted.type.name) if wanted is not None else None
-    upload_id = await services.uploads.create(new, asked)
+    upload_id = await services.uploads.create(new, asked, request.identity.key_name)
     headers = {}
     if asked is not None:
         headers = {"x-amz-checksum-algorithm": asked[0], "x-amz-checksum-type": asked[1]}
@@ -70,7 +71,7 @@ async def upload_part(services: Services, request: S3Request) -> web.StreamRespo
     """Store one part."""
     number = parse_part_number(request.query["partNumber"])
     payload = services.payload(request)
-    upload = await services.uploads.find(_target(request))
+    upload = await find_upload(services, request)
     await services.uploads.check_room(request.account, request.bucket, payload.body.length or 0)
     payload.ensure_checksum(ChecksumAlgorithm[upload.checksum[0]] if upload.checksum else None)
     record = await services.uploads.put_part(
@@ -92,7 +93,7 @@ async def complete_multipart_upload(services: Services, request: S3Request) -> w
 
 async def abort_multipart_upload(services: Services, request: S3Request) -> web.StreamResponse:
     """Drop an upload; nothing of it was an object yet."""
-    upload = await services.uploads.find(_target(request))
+    upload = await find_upload(services, request)
     await services.uploads.abort(upload)
     return empty_response(204)
 
@@ -100,7 +101,7 @@ async def abort_multipart_upload(services: Services, request: S3Request) -> web.
 async def list_parts(services: Services, request: S3Request) -> web.StreamResponse:
     """One page of an upload's parts."""
     wanted = parse_list_parts(request.query)
-    upload = await services.uploads.find(_target(request))
+    upload = await find_upload(services, request)
     rows = await services.uploads.parts(upload, wanted.marker, wanted.max_parts + 1)
     page = parts_page(rows, wanted)
     entries = PartsPage(
@@ -123,6 +124,13 @@ async def list_parts(services: Services, request: S3Request) -> web.StreamRespon
     return xml_response(document, headers=await _abort_headers(services, _target(request)))
 
 
+async def find_upload(services: Services, request: S3Request) -> UploadRow:
+    """The open upload that a request means; S3Error: NoSuchUpload, AccessDenied."""
+    upload = await services.uploads.find(_target(request))
+    authorize_upload(request, upload.opener)
+    return upload
+
+
 async def _abort_headers(services: Services, target: UploadTarget) -> dict[str, str]:
     """When the bucket's lifecycle rules will abort an upload, where one applies."""
     document = await services.buckets.setting(target.account, target.bucket, LIFECYCLE)
@@ -140,7 +148,7 @@ async def _complete(
     declared = declared_type(request.headers)
     target = _target(request)
     try:
-        upload = await services.uploads.find(target)
+        upload = await find_upload(services, request)
         if upload.checksum is not None and upload.checksum[1] == ChecksumType.COMPOSITE.name:
             require_checksums(requested, upload.checksum[0])
         new = NewObject(

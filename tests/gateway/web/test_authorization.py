@@ -227,3 +227,34 @@ def test_making_a_bucket_again_sets_nothing(gateway: WebGateway, with_limits: Ma
     before = gateway.wire.call("GET", "hidden", versioning="").body
     assert with_limits(Right.CREATE).call("PUT", "hidden/", headers=lock).status == 200
     assert gateway.wire.call("GET", "hidden", versioning="").body == before
+
+
+def test_a_key_that_only_creates_goes_on_with_its_own_uploads_alone(
+    gateway: WebGateway, with_limits: Maker
+) -> None:
+    own, other = with_limits(Right.CREATE, Right.LIST), with_limits(Right.CREATE, Right.READ)
+    path = "open/opened"
+    upload_id = own.call("POST", path, uploads="").texts("UploadId")[0]
+    document = COMPLETE % b"x"
+    source = {"x-amz-copy-source": "/open/a/1"}
+    refused = [
+        other.call("PUT", path, b"part", partNumber=1, uploadId=upload_id),
+        other.call("PUT", path, headers=source, partNumber=1, uploadId=upload_id),
+        other.call("GET", path, uploadId=upload_id),
+        other.call("POST", path, document, uploadId=upload_id),
+        other.call("DELETE", path, uploadId=upload_id),
+    ]
+    assert {(answer.status, answer.code) for answer in refused} == {(403, "AccessDenied")}
+    part = own.call("PUT", path, b"part", partNumber=1, uploadId=upload_id)
+    assert own.call("GET", path, uploadId=upload_id).texts("PartNumber") == ["1"]
+    document = COMPLETE % part.headers["etag"].encode()
+    assert own.call("POST", path, document, uploadId=upload_id).status == 200
+
+
+def test_a_key_that_may_write_goes_on_with_the_uploads_of_others(
+    gateway: WebGateway, with_limits: Maker
+) -> None:
+    upload_id = with_limits(Right.CREATE).call("POST", "open/o", uploads="").texts("UploadId")[0]
+    writer = with_limits(Right.WRITE)
+    assert writer.call("PUT", "open/o", b"part", partNumber=1, uploadId=upload_id).status == 200
+    assert writer.call("DELETE", "open/o", uploadId=upload_id).status == 204
