@@ -301,6 +301,7 @@ class WorkerApp:
             services,
             Authenticator(
                 self._keys.lookup,
+                self._keys.lookup_anonymous,
                 lambda: datetime.now(UTC),
                 timedelta(seconds=settings.clock_skew_seconds_max),
             ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -168,6 +168,10 @@ def keys_create(
     key_only: Annotated[
         bool, typer.Option("--key-only", help="The access key alone identifies, as on Auto Drive.")
     ] = False,
+    anonymous: Annotated[
+        bool,
+        typer.Option("--anonymous", help="For anybody without a key: read, or list, --bucket."),
+    ] = False,
     account: Annotated[
         str, typer.Option(metavar="NAME", help="Who owns what the key stores.")
     ] = "main",
@@ -175,7 +179,8 @@ def keys_create(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Of read, write, create (never supersedes), list and admin; all unless given.",
+            help="Of read, write, create (never supersedes), list and admin; all unless given, "
+            "read for --anonymous.",
         ),
     ] = None,
     bucket: Annotated[
@@ -196,27 +201,32 @@ def keys_create(
     """Create an access key; running servers know it at once. Its secret is shown only now."""
     if key_only and secret is not None:
         raise typer.BadParameter("--secret and --key-only exclude each other")
+    if anonymous and (access_key or secret or key_only):
+        raise typer.BadParameter("--anonymous is without a key and without a secret")
     from gateway.keys import KeyStore
-    from gateway.rights import ALL_RIGHTS, Limits, parse_rights
+    from gateway.rights import ALL_RIGHTS, Limits, Right, parse_rights
 
     _check_buckets(bucket or ())
     try:
         limits = Limits(
-            ALL_RIGHTS if rights is None else parse_rights(rights.split(",")),
+            parse_rights(rights.split(","))
+            if rights is not None
+            else (frozenset({Right.READ}) if anonymous else ALL_RIGHTS),
             tuple(bucket or ()),
             tuple(prefix or ()),
             None if expires is None else _expiry(expires),
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    created = KeyStore(_data_dir(data_dir, config)).create(
-        access_key=access_key,
-        secret=secret,
-        key_only=key_only,
-        account=account,
-        limits=limits,
-    )
-    secret_text = created.secret or "none: the access key is the secret; clients may send any"
+    keys = KeyStore(_data_dir(data_dir, config))
+    if anonymous:
+        created = keys.create_anonymous(limits, account=account)
+        secret_text = "none: who sends no key at all is let in"
+    else:
+        created = keys.create(
+            access_key=access_key, secret=secret, key_only=key_only, account=account, limits=limits
+        )
+        secret_text = created.secret or "none: the access key is the secret; clients may send any"
     shown = _shown_limits(created.limits)
     _answer(
         as_json,
@@ -246,7 +256,8 @@ def keys_list(data_dir: DataDir = None, config: Config = None, as_json: Json = F
     rows: list[dict[str, Any]] = [
         {
             "access_key": key.access_key,
-            "key_only": key.secret is None,
+            "key_only": key.secret is None and not key.is_anonymous,
+            "anonymous": key.is_anonymous,
             "account": key.account,
             "created": _time(key.created_us),
             "revoked": key.revoked_us and _time(key.revoked_us),
@@ -256,13 +267,19 @@ def keys_list(data_dir: DataDir = None, config: Config = None, as_json: Json = F
     ]
     width = max((len(key.access_key) for key in keys), default=0)
     lines = (
-        f"{row['access_key']:{width}}  {'key-only' if row['key_only'] else 'secret':8}  "
+        f"{row['access_key']:{width}}  {_kind(row):9}  "
         f"{row['account']}  created {row['created']}"
         + (f"  revoked {row['revoked']}" if row["revoked"] else "")
         + "".join(f"  {name} {_listed(row[name])}" for name in _LIMITS if name in row)
         for row in rows
     )
     _answer(as_json, {"keys": rows}, *lines)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    if row["anonymous"]:
+        return "anonymous"
+    return "key-only" if row["key_only"] else "secret"
 
 
 @keys_cli.command("revoke")

@@ -2,7 +2,8 @@
 
 The file may be changed by `dsn-gateway keys` while servers run: they see a new key at once and
 a revoked one within a second. A key with a secret is proved by a signature. A key without one
-(key-only) is itself the secret, so only its SHA-256 is kept.
+(key-only) is itself the secret, so only its SHA-256 is kept. An anonymous key is nobody's: it says
+what may be done with its buckets without any.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.operator_file import OperatorFile
-from gateway.rights import Limits
+from gateway.rights import ANONYMOUS_RIGHTS, Limits
 
 FILE_NAME = "keys.json"
 ACCOUNT_DEFAULT = "main"
+# How the names of anonymous keys begin; `~` is no character of access keys.
+_ANONYMOUS = "anonymous~"
 
 # A revoked key must be refused within a second.
 CHECK_SECONDS = 0.5
@@ -44,6 +47,7 @@ class AccessKey:
     `limits` is None for a key that may do everything its account can, for ever.
     `secret` is None for a key-only key; its `access_key` is then a label such as
     `3fa9~1f0c22ab`, which names the key and opens nothing. `create` alone returns the real one.
+    That of an anonymous key, `anonymous~1f0c22ab`, is a name and never more.
     """
 
     access_key: str
@@ -52,6 +56,11 @@ class AccessKey:
     created_us: int
     revoked_us: int | None = None
     limits: Limits | None = None
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it stands for requests that name no key."""
+        return self.access_key.startswith(_ANONYMOUS)
 
     def __repr__(self) -> str:
         # A key may end up in a log line or a traceback; its secret must not.
@@ -80,21 +89,21 @@ class KeyStore:
         # Active keys: those with a secret by access key, key-only ones by the hash of theirs.
         self._signing: dict[str, AccessKey] = {}
         self._bearing: dict[str, AccessKey] = {}
+        self._anonymous: list[AccessKey] = []
 
     def lookup(self, access_key: str) -> AccessKey | None:
         """The active key of this name; None when it is unknown or revoked.
 
         Raises KeyStoreError when the key file has become unreadable: nobody gets in then.
         """
-        now = self._clock()
-        if now - self._checked >= CHECK_SECONDS:
-            self._refresh(now)
-        found = self._find(access_key)
-        if found is None:
-            # It may have been created a moment ago.
-            self._refresh(now)
-            found = self._find(access_key)
-        return found
+        return self._fresh(lambda: self._find(access_key))
+
+    def lookup_anonymous(self, bucket: str) -> AccessKey | None:
+        """The oldest active key for requests to this bucket that name none; None for no such key.
+
+        Raises KeyStoreError as `lookup` does.
+        """
+        return self._fresh(lambda: self._find_anonymous(bucket))
 
     def listed(self) -> list[AccessKey]:
         """Every key ever created, revoked ones included, oldest first; secrets included."""
@@ -133,10 +142,27 @@ class KeyStore:
             raise KeyStoreError("a secret has 1 to 256 printable ASCII characters without spaces")
 
         kept = None if limits == Limits() else limits
-        created = AccessKey(access_key, secret, account, self._now_us(), limits=kept)
+        return self._add(AccessKey(access_key, secret, account, self._now_us(), limits=kept))
+
+    def create_anonymous(self, limits: Limits, *, account: str = ACCOUNT_DEFAULT) -> AccessKey:
+        """Lets anybody do what `limits` say with some buckets of an account.
+
+        Durable on return. Raises KeyStoreError where they name no bucket, or more than reading.
+        """
+        if not limits.buckets:
+            raise KeyStoreError("an anonymous key is for buckets that are named")
+        if not limits.rights <= ANONYMOUS_RIGHTS:
+            raise KeyStoreError("an anonymous key may read and list, no more")
+        if not _ACCOUNT.fullmatch(account):
+            raise KeyStoreError("an account has 1 to 64 letters, digits, '_', '.' or '-'")
+        name = f"{_ANONYMOUS}{secrets.token_hex(4)}"
+        return self._add(AccessKey(name, None, account, self._now_us(), limits=limits))
+
+    def _add(self, created: AccessKey) -> AccessKey:
         with self._changing() as entries:
-            if any(_is_named(entry, access_key) for entry in entries):
-                raise KeyStoreError(f"the access key {_label(access_key, secret)} exists already")
+            if any(_is_named(entry, created.access_key) for entry in entries):
+                label = _label(created.access_key, created.secret)
+                raise KeyStoreError(f"the access key {label} exists already")
             entries.append(_entry(created))
         return created
 
@@ -152,21 +178,41 @@ class KeyStore:
                     return _shown(entry)
         raise KeyStoreError("no such access key; see `dsn-gateway keys list`")
 
+    def _fresh(self, find: Callable[[], AccessKey | None]) -> AccessKey | None:
+        """What `find` finds among the keys as they are now."""
+        now = self._clock()
+        if now - self._checked >= CHECK_SECONDS:
+            self._refresh(now)
+        found = find()
+        if found is None:
+            # It may have been created a moment ago.
+            self._refresh(now)
+            found = find()
+        return found
+
+    def _find_anonymous(self, bucket: str) -> AccessKey | None:
+        for key in self._anonymous:
+            if key.limits is not None and key.limits.covers_bucket(bucket):
+                return key
+        return None
+
     def _find(self, access_key: str) -> AccessKey | None:
         return self._signing.get(access_key) or self._bearing.get(_hash(access_key))
 
     def _refresh(self, now: float) -> None:
         seen = self._file.stamp()
         if seen != self._seen:
-            signing, bearing = {}, {}
+            signing, bearing, anonymous = {}, {}, []
             for entry in self._read():
                 if entry["revoked_us"] is None:
                     key = _shown(entry)
-                    if key.secret is None:
+                    if key.is_anonymous:
+                        anonymous.append(key)
+                    elif key.secret is None:
                         bearing[entry["access_key_sha256"]] = key
                     else:
                         signing[key.access_key] = key
-            self._signing, self._bearing = signing, bearing
+            self._signing, self._bearing, self._anonymous = signing, bearing, anonymous
             self._seen = seen
         self._checked = now
 
@@ -174,7 +220,8 @@ class KeyStore:
         try:
             entries = self._file.read()
             for entry in entries:
-                if _shown(entry).secret is None and not entry["access_key_sha256"]:
+                key = _shown(entry)
+                if key.secret is None and not key.is_anonymous and not entry["access_key_sha256"]:
                     raise ValueError("a key-only key without its hash")
         except (ValueError, KeyError, TypeError):
             raise KeyStoreError(
@@ -203,7 +250,7 @@ def _entry(key: AccessKey) -> dict[str, Any]:
         "revoked_us": key.revoked_us,
         **(key.limits.to_plain() if key.limits else {}),
     }
-    if key.secret is None:
+    if key.secret is None and not key.is_anonymous:
         entry["access_key"] = _label(key.access_key, None)
         entry["access_key_sha256"] = _hash(key.access_key)
     return entry

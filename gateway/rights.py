@@ -29,6 +29,8 @@ class Right(Enum):
 
 
 ALL_RIGHTS = frozenset(Right)
+ANONYMOUS_RIGHTS = frozenset({Right.READ, Right.LIST})
+"""What requests without a key may be allowed at most."""
 
 
 @dataclass(frozen=True, slots=True)

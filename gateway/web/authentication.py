@@ -53,28 +53,34 @@ class Key(Protocol):
 
 
 class Authenticator:
-    """Verifies requests against the keys that `lookup` knows."""
+    """Verifies requests against the keys that `lookup` knows.
+
+    `lookup_anonymous` gives what stands for a key where a request to a bucket names none.
+    """
 
     def __init__(
         self,
         lookup: Callable[[str], Key | None],
+        lookup_anonymous: Callable[[str], Key | None],
         now: Callable[[], datetime],
         skew_max: timedelta = SKEW_MAX,
     ) -> None:
         self._lookup = lookup
+        self._lookup_anonymous = lookup_anonymous
         self._now = now
         self._skew_max = skew_max
 
     def authenticate(self, head: RequestHead, address: Address) -> Identity:
         """Who sent the request for what is at `address`.
 
-        Raises S3Error: AccessDenied for an anonymous request and for a key after its time,
+        Raises S3Error: AccessDenied for an anonymous request to a bucket that is not open to
+        all, and for a key after its time,
         InvalidAccessKeyId, SignatureDoesNotMatch, RequestTimeTooSkewed, and what malformed
         credentials call for.
         """
         claim = find_claim(head)
         if claim is None:
-            raise S3Error(ErrorCode.AccessDenied)
+            return self._anonymous(address)
 
         def verify_with(secret: str) -> Proof:
             if claim.scheme is Scheme.V2_HEADER or claim.scheme is Scheme.V2_QUERY:
@@ -85,6 +91,14 @@ class Authenticator:
             claim.access_key, verify_with, (claim.payload_hash, None)
         )
         return Identity(key.account, key.access_key, payload_hash, chunk_signer, key.limits)
+
+    def _anonymous(self, address: Address) -> Identity:
+        key = self._lookup_anonymous(address.bucket) if address.bucket is not None else None
+        if key is None or key.limits is None or key.limits.has_expired(self._now()):
+            raise S3Error(ErrorCode.AccessDenied)
+        return Identity(
+            key.account, key.access_key, UNSIGNED_PAYLOAD, limits=key.limits, is_anonymous=True
+        )
 
     def authenticate_form(self, fields: Mapping[str, str]) -> Identity:
         """Who signed the policy of a form; raises as `authenticate` does."""

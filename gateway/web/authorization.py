@@ -116,6 +116,19 @@ NEEDS: dict[Operation, Need] = {
 }
 """What each operation needs; one that is missing here needs ADMIN."""
 
+ANONYMOUS = frozenset(
+    {
+        Operation.GetObject,
+        Operation.HeadObject,
+        Operation.GetObjectAttributes,
+        Operation.ListObjects,
+        Operation.ListObjectsV2,
+        Operation.HeadBucket,
+        Operation.GetBucketLocation,
+    }
+)
+"""What anybody may do with an open bucket: see what its keys show now, and nothing of the past."""
+
 _RIGHTS = {
     Need.READ: Right.READ,
     Need.LIST: Right.LIST,
@@ -128,6 +141,8 @@ _RIGHTS = {
 
 def authorize(limits: Limits, operation: Operation, request: S3Request) -> None:
     """Returns if a key with these limits may have this done; S3Error(AccessDenied) if not."""
+    if request.identity.is_anonymous:
+        _check_anonymous(operation, request)
     need = NEEDS.get(operation, Need.ADMIN)
     if need is Need.NOTHING:
         return
@@ -169,6 +184,18 @@ def authorize_upload(request: S3Request, opener: str | None) -> None:
     """
     if request.creates_only and opener not in (None, request.identity.key_name):
         _refuse("is not the one that opened this upload")
+
+
+def _check_anonymous(operation: Operation, request: S3Request) -> None:
+    if operation not in ANONYMOUS or "versionId" in request.query:
+        raise S3Error(ErrorCode.AccessDenied)
+    if any(name.startswith("response-") for name in request.query):
+        # Else a link made by anybody would show an object as a page of this site.
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+        raise S3Error(
+            ErrorCode.InvalidRequest,
+            "Request specific response headers cannot be used for anonymous GET requests.",
+        )
 
 
 def _check_right(limits: Limits, right: Right) -> None:

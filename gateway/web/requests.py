@@ -23,7 +23,7 @@ class Identity(NamedTuple):
 
     `payload_hash` is the x-amz-content-sha256 that was signed; `chunk_signer` verifies an
     aws-chunked body and is None for a key without a secret. `limits` are those of the key, and
-    `key_name` is what may be shown of it.
+    `key_name` is what may be shown of it. `is_anonymous` says that nobody in particular did.
     """
 
     account: str
@@ -31,6 +31,7 @@ class Identity(NamedTuple):
     payload_hash: str
     chunk_signer: ChunkSigner | None = None
     limits: Limits | None = None
+    is_anonymous: bool = False
 
 
 @dataclass(slots=True)

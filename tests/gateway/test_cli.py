@@ -170,6 +170,36 @@ def test_secret_and_key_only_exclude_each_other(run: Run, tmp_path: Path) -> Non
     assert KeyStore(tmp_path).listed() == []
 
 
+def test_a_bucket_is_opened_to_anybody_to_read(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--data-dir", tmp_path]
+    assert run("keys", "create", *where, "--anonymous", "--bucket", "films", "--json") == 0
+    answer = json.loads(printed(capsys))
+    assert (answer["rights"], answer["buckets"]) == (["read"], ["films"])
+    assert KeyStore(tmp_path).lookup_anonymous("films") is not None
+    assert run("keys", "list", *where) == 0
+    assert f"{answer['access_key']}  anonymous  main" in printed(capsys)
+    assert run("keys", "revoke", answer["access_key"], *where) == 0
+    assert KeyStore(tmp_path).lookup_anonymous("films") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ([], 1),
+        (["--bucket", "films", "--rights", "read,write"], 1),
+        (["--bucket", "films", "--secret", "S"], 2),
+        (["--bucket", "films", "--key-only"], 2),
+    ],
+)
+def test_no_more_than_reading_named_buckets_is_opened(
+    run: Run, tmp_path: Path, given: list[str], code: int
+) -> None:
+    assert run("keys", "create", "--data-dir", tmp_path, "--anonymous", *given) == code
+    assert KeyStore(tmp_path).listed() == []
+
+
 def test_key_that_exists_is_1(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("keys", "create", "--data-dir", tmp_path, "--access-key", "same") == 0
     assert run("keys", "create", "--data-dir", tmp_path, "--access-key", "same") == 1

@@ -261,3 +261,34 @@ def test_file_is_readable_json(store: KeyStore, tmp_path: Path) -> None:
     document = json.loads((tmp_path / "keys.json").read_text())
     assert document["version"] == 1
     assert document["keys"][0]["access_key"] == "readable"
+
+
+def test_an_anonymous_key_is_found_by_its_buckets_and_opens_nothing_else(
+    store: KeyStore, clock: Clock
+) -> None:
+    reads = frozenset({Right.READ})
+    first = store.create_anonymous(Limits(reads, ("a", "b")), account="team")
+    second = store.create_anonymous(Limits(reads, ("b", "c")))
+    assert first.is_anonymous
+    assert [store.lookup_anonymous(bucket) for bucket in "abcd"] == [first, first, second, None]
+    assert store.lookup(first.access_key) is None
+    store.revoke(first.access_key)
+    clock.seconds += CHECK_SECONDS
+    assert [store.lookup_anonymous(bucket) for bucket in "ab"] == [None, second]
+    assert [key.is_anonymous for key in store.listed()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(frozenset({Right.READ})),
+        Limits(frozenset({Right.READ, Right.CREATE}), ("a",)),
+        Limits(buckets=("a",)),
+    ],
+)
+def test_an_anonymous_key_reads_and_lists_named_buckets_and_no_more(
+    store: KeyStore, limits: Limits
+) -> None:
+    with pytest.raises(KeyStoreError, match="anonymous"):
+        store.create_anonymous(limits)
+    assert store.listed() == []
