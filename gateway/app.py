@@ -292,6 +292,7 @@ class WorkerApp:
             Downloads(reading, self._threads, self._sending_threads),
             _limits(settings),
             settings.region,
+            settings.cid_header,
             now_seconds=_now_seconds,
             check_room=Room(
                 settings.data_dir, settings.free_space_reserve_bytes, time.monotonic

@@ -232,6 +232,11 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9-]{1,64}$",
         description="Region that bucket answers report; signatures may name any.",
     )
+    cid_header: str = Field(
+        default="x-amz-meta-cid",
+        pattern=r"^x-(amz-meta|dsn)-[a-z0-9-]{1,60}$",
+        description="Header with an object's CID; x-dsn-cid keeps it out of the metadata.",
+    )
     implicit_buckets: bool = Field(
         default=True,
         description="The first write to a bucket makes it; false: it must be there, as on AWS.",

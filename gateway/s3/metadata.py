@@ -67,12 +67,14 @@ class ObjectMetadata:
             yield USER_PREFIX + name, value
 
 
-def parse_metadata(headers: Iterable[tuple[str, str]]) -> ObjectMetadata:
+def parse_metadata(
+    headers: Iterable[tuple[str, str]], own_name: str | None = None
+) -> ObjectMetadata:
     """Read the metadata out of the headers of PutObject or CreateMultipartUpload.
 
     `headers` are pairs in the order sent, repeated names included, those that presigning put
     in the query appended. Names fold to lower case, values are trimmed, repeated names joined
-    with a comma. `x-amz-meta-cid` is the server's own and dropped.
+    with a comma. The header `own_name` is the server's own and dropped.
 
     Raises S3Error: MetadataTooLarge for more than 2048 bytes of user names and values;
     NotImplemented for a header that asks for encryption; InvalidRedirectLocation;
@@ -92,7 +94,7 @@ def parse_metadata(headers: Iterable[tuple[str, str]]) -> ObjectMetadata:
     user = tuple(
         (name.removeprefix(USER_PREFIX), _check_value(name, value))
         for name, value in found.items()
-        if name.startswith(USER_PREFIX) and name != _OWN_NAME
+        if name.startswith(USER_PREFIX) and name != own_name
     )
     _check_user(user)
     system = {
@@ -167,7 +169,6 @@ _OVERRIDES = {
 }
 REDIRECT = "x-amz-website-redirect-location"
 REDIRECT_BYTES_MAX = 2048
-_OWN_NAME = USER_PREFIX + "cid"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 # Only queries and forms can carry such a name, and given back it would be another header.
 _NO_NAME = re.compile("[\x00-\x20:\x7f]")

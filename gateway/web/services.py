@@ -32,6 +32,8 @@ class Limits:
 class Services:
     """The parts of one worker. `now_seconds` is whole seconds since 1970.
 
+    `cid_header` is the name, in lower case, of the header that carries an object's CID.
+
     `check_room` raises S3Error(InsufficientStorage) when so many bytes more do not fit the disk.
     """
 
@@ -44,6 +46,7 @@ class Services:
     downloads: Downloads
     limits: Limits
     region: str
+    cid_header: str
     now_seconds: Callable[[], int]
     check_room: Callable[[int], None]
 

@@ -110,13 +110,15 @@ DIFFERENCES = (
     ),
     (
         "x-amz-meta-cid",
-        "in every answer about an object; a client's own header of this name is dropped",
+        "in every answer about an object; a client's own header of this name is dropped; "
+        '`cid_header = "x-dsn-cid"` leaves the metadata to clients, as on AWS',
         "as on Auto Drive: it is how a reader finds the content on the network",
     ),
     (
         "ACLs",
         "only private forms; others are 400 AccessControlListNotSupported",
-        "buckets are BucketOwnerEnforced, as on AWS since April 2023",
+        "buckets are BucketOwnerEnforced, as on AWS since April 2023; an operator opens buckets to "
+        "all, see [access keys](access-keys.md)",
     ),
     (
         "Bucket policies",
@@ -211,8 +213,9 @@ def _suite() -> list[str]:
         "`make s3-tests S3_TESTS=<checkout>` runs the files of the suite that are about S3 itself. "
         "Each failure has a reason; an unexpected failure and an unexpected pass both fail the "
         "run. `deny` is the gateway with all defaults, `hide` is started with `delete_policy = "
-        '"hide"` and `implicit_buckets = false`. Skipped is what the suite itself '
-        "leaves out: Ceph's own extensions, tiers in a cloud, several storage classes.",
+        '"hide"`, `implicit_buckets = false` and `cid_header = "x-dsn-cid"`. Skipped is what '
+        "the suite itself leaves out: Ceph's own extensions, tiers in a cloud, several storage "
+        "classes.",
         "",
         "| mode | tests | passed | failed on purpose | skipped |",
         "|---|---|---|---|---|",

@@ -32,7 +32,10 @@ FILES = ("test_s3.py", "test_headers.py")
 
 MODES: dict[str, tuple[str, ...]] = {
     "deny": (),
-    "hide": ("--set", "delete_policy=hide", "--set", "implicit_buckets=false"),
+    "hide": (
+        *("--set", "delete_policy=hide", "--set", "implicit_buckets=false"),
+        *("--set", "cid_header=x-dsn-cid"),
+    ),
 }
 """Modes of the gateway and their flags of `serve`: all defaults, and as close to AWS as it gets."""
 

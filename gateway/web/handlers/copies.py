@@ -25,7 +25,7 @@ from gateway.s3.version_ids import version_id
 from gateway.s3.xml_writer import CopyResult, write_copy_object, write_copy_part
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
-from gateway.web.handlers.objects import CID_HEADER, VERSION_HEADER, checksum_elements, new_object
+from gateway.web.handlers.objects import VERSION_HEADER, checksum_elements, new_object
 from gateway.web.handlers.uploads import find_upload
 from gateway.web.long_answers import answer_at_length
 from gateway.web.requests import S3Request
@@ -49,7 +49,7 @@ async def copy_object(services: Services, request: S3Request) -> web.StreamRespo
     headers = {
         VERSION_HEADER: version_id(record.sequence),
         SOURCE_VERSION_HEADER: version_id(copied.source.sequence),
-        CID_HEADER: cid_text(record.root),
+        services.cid_header: cid_text(record.root),
         **services.notices(request),
     }
     return xml_response(write_copy_object(result), headers=headers)
@@ -66,7 +66,10 @@ async def rename_object(services: Services, request: S3Request) -> web.StreamRes
     new = new_object(services, request)
     await _drop_body(services, request)
     record = await services.copies.rename(new, key, wish)
-    headers = {VERSION_HEADER: version_id(record.sequence), CID_HEADER: cid_text(record.root)}
+    headers = {
+        VERSION_HEADER: version_id(record.sequence),
+        services.cid_header: cid_text(record.root),
+    }
     return empty_response(200, headers)
 
 

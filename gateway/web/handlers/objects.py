@@ -43,7 +43,6 @@ from gateway.web.services import Services
 
 log = structlog.get_logger()
 
-CID_HEADER = "x-amz-meta-cid"
 VERSION_HEADER = "x-amz-version-id"
 _CHECKSUM_MODE = "x-amz-checksum-mode"
 
@@ -65,7 +64,7 @@ async def store(
         return (checksum[0], "FULL_OBJECT", checksum[1]) if checksum else None
 
     record = await services.objects.put(new, payload.body, payload.digests, check)
-    headers = stored_headers(record)
+    headers = stored_headers(services, record)
     headers.update(services.notices(request))
     return record, headers
 
@@ -73,9 +72,9 @@ async def store(
 async def get_object(services: Services, request: S3Request) -> web.StreamResponse:
     """The bytes of an object, or a range of them; verified before they leave."""
     version = await find_version(services, request)
-    headers = _version_headers(request, version)
+    headers = _version_headers(services, request, version)
     if _is_not_modified(services, request, version):
-        return _not_modified(headers)
+        return _not_modified(services, headers)
     span = _span(request, version)
     status = 200 if span is None else 206
     if span is None:
@@ -91,9 +90,9 @@ async def get_object(services: Services, request: S3Request) -> web.StreamRespon
 async def head_object(services: Services, request: S3Request) -> web.StreamResponse:
     """What a GET would say, without the bytes."""
     version = await find_version(services, request)
-    headers = _version_headers(request, version)
+    headers = _version_headers(services, request, version)
     if _is_not_modified(services, request, version):
-        return _not_modified(headers)
+        return _not_modified(services, headers)
     span = _span(request, version)
     headers.update(response_overrides(request.query))
     if span is not None:
@@ -133,7 +132,7 @@ async def delete_object(services: Services, request: S3Request) -> web.StreamRes
 def new_object(services: Services, request: S3Request) -> NewObject:
     """What the headers say of an object to be stored."""
     pairs = list(request.headers.items())
-    metadata = parse_metadata(pairs)
+    metadata = parse_metadata(pairs, services.cid_header)
     return NewObject(
         request.account,
         request.bucket,
@@ -162,12 +161,12 @@ def checksum_elements(checksum: Checksum | None) -> tuple[tuple[str, str], ...]:
     return ((f"Checksum{algorithm}", value), ("ChecksumType", kind))
 
 
-def stored_headers(record: ObjectRecord) -> dict[str, str]:
+def stored_headers(services: Services, record: ObjectRecord) -> dict[str, str]:
     """What the answer to a stored object says."""
     headers = {
         "ETag": quote_etag(etag_text(record)),
         VERSION_HEADER: version_id(record.sequence),
-        CID_HEADER: cid_text(record.root),
+        services.cid_header: cid_text(record.root),
     }
     if record.checksum is not None:
         algorithm, kind, value = record.checksum
@@ -183,16 +182,16 @@ async def find_version(services: Services, request: S3Request) -> VersionRow:
     )
 
 
-def _version_headers(request: S3Request, version: VersionRow) -> dict[str, str]:
+def _version_headers(services: Services, request: S3Request, version: VersionRow) -> dict[str, str]:
     headers: dict[str, str] | None = version.derived.get("headers")
     if headers is None:
-        headers = version.derived["headers"] = _fixed_headers(version)
+        headers = version.derived["headers"] = _fixed_headers(services, version)
     if version.part_count and request.query.get("partNumber"):
         return {**headers, "x-amz-mp-parts-count": str(version.part_count)}
     return headers.copy()
 
 
-def _fixed_headers(version: VersionRow) -> dict[str, str]:
+def _fixed_headers(services: Services, version: VersionRow) -> dict[str, str]:
     headers = ObjectMetadata.from_record(version.metadata).response_headers()
     if version.notes:
         headers.update(note_headers(version.notes))
@@ -200,7 +199,7 @@ def _fixed_headers(version: VersionRow) -> dict[str, str]:
     headers["Last-Modified"] = http_date(version.modified_us)
     headers["Accept-Ranges"] = "bytes"
     headers[VERSION_HEADER] = version_id(version.sequence)
-    headers[CID_HEADER] = cid_text(version.root)
+    headers[services.cid_header] = cid_text(version.root)
     # Stored pages and scripts must not run as if they were the gateway's.
     headers["X-Content-Type-Options"] = "nosniff"
     return headers
@@ -236,8 +235,15 @@ def _is_not_modified(services: Services, request: S3Request, version: VersionRow
     )
 
 
-def _not_modified(headers: dict[str, str]) -> web.StreamResponse:
-    kept = ("ETag", "Last-Modified", "Cache-Control", "Expires", VERSION_HEADER, CID_HEADER)
+def _not_modified(services: Services, headers: dict[str, str]) -> web.StreamResponse:
+    kept = (
+        "ETag",
+        "Last-Modified",
+        "Cache-Control",
+        "Expires",
+        VERSION_HEADER,
+        services.cid_header,
+    )
     return empty_response(304, {name: headers[name] for name in kept if name in headers})
 
 

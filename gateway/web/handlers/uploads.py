@@ -40,7 +40,6 @@ from gateway.uploads import UploadTarget
 from gateway.web.authorization import authorize_upload
 from gateway.web.handlers.buckets import owner_of
 from gateway.web.handlers.objects import (
-    CID_HEADER,
     VERSION_HEADER,
     checksum_elements,
     new_object,
@@ -190,7 +189,7 @@ async def _complete(
     headers = {
         "ETag": etag,
         VERSION_HEADER: version_id(done.sequence),
-        CID_HEADER: cid_text(done.root),
+        services.cid_header: cid_text(done.root),
         **services.notices(request),
     }
     return xml_response(result, headers=headers)

@@ -14,7 +14,7 @@ from gateway.s3.metadata import (
 
 
 def user(*headers: tuple[str, str]) -> tuple[tuple[str, str], ...]:
-    return parse_metadata(headers).user
+    return parse_metadata(headers, "x-amz-meta-cid").user
 
 
 @pytest.mark.parametrize(
