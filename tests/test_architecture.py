@@ -45,7 +45,9 @@ LAYERS: list[set[str]] = [
 # The whole configuration is seen where a process is put together, nowhere else.
 SEES_CONFIG = {
     "gateway.app",
-    "gateway.cli",
+    "gateway.cli.common",
+    "gateway.cli.config",
+    "gateway.cli.program",
     "gateway.listeners",
     "gateway.maintenance",
     "gateway.supervisor",

@@ -15,7 +15,7 @@ from dsn.car import read_header, read_sections, write_dag
 from dsn.cid import cid_text, node_cid
 from dsn.dag_builder import build_file
 from dsn.node import DagLimits
-from gateway import cli
+from gateway.cli.program import cli
 from gateway.data_dir import DataPaths
 from gateway.delete_policy import DeleteMode, DeletePolicy
 from gateway.deletes import Deletion
@@ -217,9 +217,9 @@ def test_a_missing_segment_is_noticed(data_dir: Path) -> None:
 
 def test_the_command_tells_damage_by_its_exit_code(data_dir: Path) -> None:
     arguments = ["verify", "--data-dir", str(data_dir), "--json"]
-    assert CliRunner().invoke(cli.cli, arguments).exit_code == 0
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
     flip(data_dir, LARGE[:100])
-    done = CliRunner().invoke(cli.cli, arguments)
+    done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 3
     assert '"key": "large"' in done.stdout
 
