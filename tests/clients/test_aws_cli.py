@@ -1,4 +1,4 @@
-"""The AWS command line with its default settings, on http and https."""
+"""The AWS command line, versions 1 and 2, with its default settings, on http and https."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gateway.file_cid import file_cid
-from tests.support.clients import require_client
+from tests.support.clients import installed, require_client
 from tests.support.server import GatewayServer, clean_environment
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
@@ -27,8 +27,8 @@ DENIED = "Auto Drive storage is immutable. Objects cannot be deleted from the Au
 class Aws:
     """`aws`, configured by its environment alone."""
 
-    def __init__(self, server: GatewayServer, home: Path) -> None:
-        self.path = require_client("aws")
+    def __init__(self, program: str, server: GatewayServer, home: Path) -> None:
+        self.path = require_client(program)
         home.mkdir(exist_ok=True)
         self.config = home / "config"
         self.config.write_text("[default]\n")
@@ -77,9 +77,16 @@ class Aws:
         return (done.stdout + done.stderr).decode(errors="replace")
 
 
+@pytest.fixture(params=installed("aws"))
+def program(request: pytest.FixtureRequest) -> str:
+    """Each `aws` of the machine: version 2 is Debian's, version 1 Python's."""
+    found: str = request.param
+    return found
+
+
 @pytest.fixture
-def aws(server: GatewayServer, tmp_path: Path) -> Aws:
-    return Aws(server, tmp_path / "home")
+def aws(program: str, server: GatewayServer, tmp_path: Path) -> Aws:
+    return Aws(program, server, tmp_path / "home")
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:
@@ -88,10 +95,15 @@ def tree_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_tree_goes_up_and_comes_down(
-    request: pytest.FixtureRequest, scheme: str, folder: Path, bucket: str, tmp_path: Path
+    request: pytest.FixtureRequest,
+    program: str,
+    scheme: str,
+    folder: Path,
+    bucket: str,
+    tmp_path: Path,
 ) -> None:
     server = request.getfixturevalue("server" if scheme == "http" else "secure_server")
-    aws = Aws(server, tmp_path / "home")
+    aws = Aws(program, server, tmp_path / "home")
     aws.run("s3", "cp", "--recursive", folder, f"s3://{bucket}/tree")
     aws.run("s3", "cp", "--recursive", f"s3://{bucket}/tree", tmp_path / "back")
     assert tree_of(tmp_path / "back") == tree_of(folder)
@@ -99,10 +111,10 @@ def test_tree_goes_up_and_comes_down(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_large_file_goes_in_parts(
-    request: pytest.FixtureRequest, scheme: str, bucket: str, tmp_path: Path
+    request: pytest.FixtureRequest, program: str, scheme: str, bucket: str, tmp_path: Path
 ) -> None:
     server = request.getfixturevalue("server" if scheme == "http" else "secure_server")
-    aws = Aws(server, tmp_path / "home")
+    aws = Aws(program, server, tmp_path / "home")
     file = tmp_path / "large.bin"
     file.write_bytes(random.Random(1).randbytes(20 * MIB + 5))
     aws.run("s3", "cp", file, f"s3://{bucket}/large.bin")

@@ -39,6 +39,19 @@ def require_client(name: str) -> str:
     return path
 
 
+def installed(name: str) -> list[str]:
+    """Every program of this name in the path, for tests with each; the bare name if there is none.
+
+    `require_client` takes what this gives. A machine may have several versions of one client.
+    """
+    found = {}
+    for folder in os.get_exec_path():
+        path = Path(folder, name)
+        if os.access(path, os.X_OK):
+            found.setdefault(path.resolve(), str(path))
+    return list(found.values()) or [name]
+
+
 def require_node_packages(*names: str) -> Path:
     """The folder whose `node_modules` hold the packages, or the test is skipped."""
     require_client("node")
@@ -62,9 +75,8 @@ def _probe(name: str) -> tuple[str | None, str]:
     if path is None:
         return None, f"{name} is not installed"
     try:
-        done = subprocess.run(
-            PROBES.get(name, [name, "--version"]), capture_output=True, timeout=60
-        )
+        _, *flags = PROBES.get(Path(name).name, [name, "--version"])
+        done = subprocess.run([path, *flags], capture_output=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, f"{name} does not run: {error}"
     if done.returncode:
