@@ -14,7 +14,7 @@ import re
 import secrets
 import string
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ class KeyStore:
         return self._fresh(lambda: self._find(access_key))
 
     def lookup_anonymous(self, bucket: str) -> AccessKey | None:
-        """The oldest active key for requests to this bucket that name none; None for no such key.
+        """The key for requests to this bucket that name none, while it lasts; None for no such key.
 
         Raises KeyStoreError as `lookup` does.
         """
@@ -147,7 +147,8 @@ class KeyStore:
     def create_anonymous(self, limits: Limits, *, account: str = ACCOUNT_DEFAULT) -> AccessKey:
         """Lets anybody do what `limits` say with some buckets of an account.
 
-        Durable on return. Raises KeyStoreError where they name no bucket, or more than reading.
+        Durable on return. Raises KeyStoreError where they name no bucket, or more than reading, and
+        for a bucket that is open already: one name leads to one bucket, in one way.
         """
         if not limits.buckets:
             raise KeyStoreError("an anonymous key is for buckets that are named")
@@ -160,6 +161,8 @@ class KeyStore:
 
     def _add(self, created: AccessKey) -> AccessKey:
         with self._changing() as entries:
+            if created.is_anonymous:
+                self._check_shut(created, map(_shown, entries))
             if any(_is_named(entry, created.access_key) for entry in entries):
                 label = _label(created.access_key, created.secret)
                 raise KeyStoreError(f"the access key {label} exists already")
@@ -192,9 +195,25 @@ class KeyStore:
 
     def _find_anonymous(self, bucket: str) -> AccessKey | None:
         for key in self._anonymous:
-            if key.limits is not None and key.limits.covers_bucket(bucket):
+            if self._opens(key, bucket):
                 return key
         return None
+
+    def _opens(self, key: AccessKey, bucket: str) -> bool:
+        """Whether an anonymous key opens this bucket now."""
+        limits = key.limits
+        if limits is None or key.revoked_us is not None or not limits.covers_bucket(bucket):
+            return False
+        return limits.expires_us is None or self._now_us() < limits.expires_us
+
+    def _check_shut(self, created: AccessKey, keys: Iterable[AccessKey]) -> None:
+        assert created.limits is not None
+        for key in keys:
+            for bucket in created.limits.buckets:
+                if key.is_anonymous and self._opens(key, bucket):
+                    raise KeyStoreError(
+                        f"{bucket} is open already, by {key.access_key}; revoke that first"
+                    )
 
     def _find(self, access_key: str) -> AccessKey | None:
         return self._signing.get(access_key) or self._bearing.get(_hash(access_key))
@@ -220,8 +239,7 @@ class KeyStore:
         try:
             entries = self._file.read()
             for entry in entries:
-                key = _shown(entry)
-                if key.secret is None and not key.is_anonymous and not entry["access_key_sha256"]:
+                if _shown(entry).secret is None and not entry["access_key_sha256"]:
                     raise ValueError("a key-only key without its hash")
         except (ValueError, KeyError, TypeError):
             raise KeyStoreError(
@@ -250,7 +268,10 @@ def _entry(key: AccessKey) -> dict[str, Any]:
         "revoked_us": key.revoked_us,
         **(key.limits.to_plain() if key.limits else {}),
     }
-    if key.secret is None and not key.is_anonymous:
+    if key.is_anonymous:
+        # To earlier versions of the program this is a key-only key, which nobody has.
+        entry["access_key_sha256"] = secrets.token_hex(32)
+    elif key.secret is None:
         entry["access_key"] = _label(key.access_key, None)
         entry["access_key_sha256"] = _hash(key.access_key)
     return entry

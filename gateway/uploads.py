@@ -271,7 +271,8 @@ class Uploads:
         if number == 1:
             self._announce(upload_id, length or 0)
             return 0
-        stored = await self._database.read(partial(part_bytes_max, upload_id=upload_id))
+        # All parts are looked at, which may be ten thousand.
+        stored = await self._database.scan(partial(part_bytes_max, upload_id=upload_id))
         longest = max(stored, self._announced.get(upload_id, 0), length or 0)
         self._announce(upload_id, longest)
         return (number - 1) * longest

@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 Query = Callable[[sqlite3.Connection], T]
 
-# A look-up takes some 10 us. One that took this long has waited: for a disk, or just for its turn.
+# A look-up takes some 10 us. If those of a turn took this long, some have waited: for a disk, or
+# just for the processor.
 LOOP_SECONDS_MAX = 0.001
 # After a wait for the disk the loop is spared further ones for so long.
 THREAD_SECONDS = 1.0
@@ -73,21 +74,20 @@ class Lookups:
             self._is_busy = False
 
     def _run_here(self) -> None:
-        """Look up what waits, until one has to wait itself."""
+        """Look up what waits, until the wait for a disk gets long."""
         reads = disk_reads()
-        started = time.monotonic()
+        long_since = time.monotonic() + LOOP_SECONDS_MAX
         while self._waiting:
             lookup = self._waiting.popleft()
             outcome = _outcome(lookup.query, self._connection)
-            stopped = time.monotonic()
             if _is_locked(outcome):
                 self._waiting.appendleft(lookup)
                 return
             lookup.tell(outcome)
-            if stopped - started > LOOP_SECONDS_MAX and disk_reads() > reads:
-                self._in_thread_until = stopped + THREAD_SECONDS
+            now = time.monotonic()
+            if now > long_since and disk_reads() > reads:
+                self._in_thread_until = now + THREAD_SECONDS
                 return
-            started = stopped
 
     async def _run_in_thread(self) -> None:
         while self._waiting:

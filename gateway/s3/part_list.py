@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Protocol, TypeVar
 
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.etags import quote_etag, unquote_etag
+from gateway.s3.etags import composite_etag, part_digest, quote_etag, unquote_etag
 from gateway.s3.ranges import ByteSpan
 
 PART_NUMBER_MAX = 10_000
@@ -74,6 +74,14 @@ def match_parts(
                 ETag=quote_etag(part.etag),
             )
     return parts
+
+
+def gives_etag(requested: Sequence[RequestedPart], etag: str) -> bool:
+    """Whether an object of these parts has this ETag (unquoted)."""
+    try:
+        return composite_etag(part_digest(part.etag) for part in requested) == etag
+    except ValueError:
+        return False
 
 
 def require_checksums(requested: Sequence[RequestedPart], algorithm: str) -> None:

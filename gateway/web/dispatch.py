@@ -330,6 +330,9 @@ class Dispatcher:
         flat = flat_address(request.address)
         assert flat.bucket is not None
         assert flat.key is not None
+        limits = request.identity.limits
+        if limits is not None and not limits.covers_bucket(flat.bucket):
+            return False
         if await self._services.buckets.find(request.account, flat.bucket) is None:
             return False
         found = await self._services.objects.find(request.account, flat.bucket, flat.key)

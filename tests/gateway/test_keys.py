@@ -268,14 +268,37 @@ def test_an_anonymous_key_is_found_by_its_buckets_and_opens_nothing_else(
 ) -> None:
     reads = frozenset({Right.READ})
     first = store.create_anonymous(Limits(reads, ("a", "b")), account="team")
-    second = store.create_anonymous(Limits(reads, ("b", "c")))
+    second = store.create_anonymous(Limits(reads, ("c",)))
     assert first.is_anonymous
     assert [store.lookup_anonymous(bucket) for bucket in "abcd"] == [first, first, second, None]
     assert store.lookup(first.access_key) is None
     store.revoke(first.access_key)
     clock.seconds += CHECK_SECONDS
-    assert [store.lookup_anonymous(bucket) for bucket in "ab"] == [None, second]
+    assert [store.lookup_anonymous(bucket) for bucket in "abc"] == [None, None, second]
     assert [key.is_anonymous for key in store.listed()] == [True, True]
+
+
+def test_a_bucket_is_open_once_until_that_ends(tmp_path: Path) -> None:
+    now = [1_700_000_000_000_000]
+    store = KeyStore(tmp_path, now_us=lambda: now[0])
+    reads = frozenset({Right.READ})
+    first = store.create_anonymous(Limits(reads, ("a", "b"), expires_us=now[0] + 10))
+    with pytest.raises(KeyStoreError, match=first.access_key):
+        store.create_anonymous(Limits(reads, ("c", "b")), account="team")
+    now[0] += 10
+    assert store.lookup_anonymous("b") is None
+    second = store.create_anonymous(Limits(reads, ("c", "b")), account="team")
+    assert store.lookup_anonymous("b") == second
+
+
+def test_an_anonymous_key_is_a_key_only_key_to_earlier_versions(
+    store: KeyStore, tmp_path: Path
+) -> None:
+    """They take an entry without a secret and without a hash for damage, and let nobody in."""
+    store.create_anonymous(Limits(frozenset({Right.READ}), ("a",)))
+    (entry,) = json.loads((tmp_path / "keys.json").read_text())["keys"]
+    assert entry["secret"] is None
+    assert len(entry["access_key_sha256"]) == 64
 
 
 @pytest.mark.parametrize(

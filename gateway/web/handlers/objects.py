@@ -177,6 +177,12 @@ def stored_headers(services: Services, record: ObjectRecord) -> dict[str, str]:
 
 async def find_version(services: Services, request: S3Request) -> VersionRow:
     """The version that a request reads; raises as `Objects.get`."""
+    if request.identity.is_anonymous:
+        # Whether a key was hidden, and when, is of the past.
+        version = await services.objects.find(request.account, request.bucket, request.key)
+        if version is None:
+            raise S3Error(ErrorCode.NoSuchKey, Key=request.key.decode())
+        return version
     return await services.objects.get(
         request.account, request.bucket, request.key, request.query.get("versionId")
     )
@@ -186,9 +192,13 @@ def _version_headers(services: Services, request: S3Request, version: VersionRow
     headers: dict[str, str] | None = version.derived.get("headers")
     if headers is None:
         headers = version.derived["headers"] = _fixed_headers(services, version)
+    headers = headers.copy()
     if version.part_count and request.query.get("partNumber"):
-        return {**headers, "x-amz-mp-parts-count": str(version.part_count)}
-    return headers.copy()
+        headers["x-amz-mp-parts-count"] = str(version.part_count)
+    if version.notes and request.identity.is_anonymous:
+        for name in note_headers(version.notes):
+            del headers[name]
+    return headers
 
 
 def _fixed_headers(services: Services, version: VersionRow) -> dict[str, str]:

@@ -25,7 +25,7 @@ from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
 from gateway.s3.lifecycle import abort_headers, abort_rules
 from gateway.s3.metadata import ObjectMetadata
-from gateway.s3.part_list import RequestedPart, parse_part_number, require_checksums
+from gateway.s3.part_list import RequestedPart, gives_etag, parse_part_number, require_checksums
 from gateway.s3.upload_listing import PartEntry, PartsPage, parse_list_parts, parts_page
 from gateway.s3.version_ids import version_id
 from gateway.s3.xml_reader import read_complete_multipart_upload
@@ -176,8 +176,9 @@ async def _complete(
     except S3Error as error:
         if error.code is not ErrorCode.NoSuchUpload:
             raise
+        # Who repeats what is done already knows of which parts; nobody else is told of the object.
         completed = await services.uploads.completed(target)
-        if completed is None:
+        if completed is None or not gives_etag(requested, etag_text(completed)):
             raise
         done = completed
     etag = quote_etag(etag_text(done))

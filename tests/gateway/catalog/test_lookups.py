@@ -56,6 +56,18 @@ async def test_after_one_that_waited_for_the_disk_they_go_to_a_thread_for_a_whil
     assert await database.read(thread_of) == here
 
 
+@pytest.mark.usefixtures("slow_disk")
+async def test_many_short_waits_for_the_disk_are_a_long_one(database: Database) -> None:
+    def shortly(connection: sqlite3.Connection) -> int:
+        time.sleep(lookups.LOOP_SECONDS_MAX / 3)
+        return thread_of(connection)
+
+    here = threading.get_ident()
+    threads = await asyncio.gather(*(database.read(shortly) for _ in range(8)))
+    assert threads[0] == here
+    assert threads[-1] != here
+
+
 async def test_one_that_had_to_wait_for_the_processor_changes_nothing(database: Database) -> None:
     await database.read(slowly)
     assert await database.read(thread_of) == threading.get_ident()

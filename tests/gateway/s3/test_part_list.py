@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.part_list import RequestedPart, match_parts, parse_part_number, part_span
+from gateway.s3.etags import composite_etag
+from gateway.s3.part_list import (
+    RequestedPart,
+    gives_etag,
+    match_parts,
+    parse_part_number,
+    part_span,
+)
 from gateway.s3.ranges import ByteSpan
 from gateway.s3.upload_listing import PartEntry
 
@@ -98,3 +105,24 @@ def test_an_object_put_in_one_piece_is_its_only_part() -> None:
     with pytest.raises(S3Error) as refused:
         part_span(2, (), 7)
     assert refused.value.code is ErrorCode.InvalidPartNumber
+
+
+A, B = "0cc175b9c0f1b6a831c399e269772661", "92eb5ffee6ae2fec3ad71c777531578f"
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((part(1, A), part(2, B)), True),
+        ((part(3, f'"{A}"'), part(7, B.upper())), True),
+        ((part(1, B), part(2, A)), False),
+        ((part(1, A),), False),
+        ((), False),
+        ((part(1, A), part(2, "x")), False),
+    ],
+)
+def test_the_list_of_an_object_gives_its_etag(
+    parts: tuple[RequestedPart, ...], expected: bool
+) -> None:
+    etag = composite_etag((bytes.fromhex(A), bytes.fromhex(B)))
+    assert gives_etag(parts, etag) is expected

@@ -41,14 +41,20 @@ def anonymously(
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebGateway]:
     data_dir = tmp_path_factory.mktemp("anonymous") / "data"
-    with web_gateway(data_dir) as started:
+    with web_gateway(data_dir, bucket_delete_policies=("pages=hide",)) as started:
         for path in ("shut/a", "pages/a", "films/a", "films/out/b", "late/a", "default/pages"):
             assert started.wire.call("PUT", path, b"0123456789").status == 200
+        locked = {"x-amz-tagging": "a=1", "x-amz-object-lock-legal-hold": "ON"}
+        assert started.wire.call("PUT", "pages/noted", b"x", headers=locked).status == 200
+        assert started.wire.call("PUT", "pages/hidden", b"x").status == 200
+        assert started.wire.call("DELETE", "pages/hidden").status == 204
+        assert started.wire.call("PUT", "default/unmade", b"x").status == 200
         keys = KeyStore(data_dir)
         keys.create_anonymous(Limits(READ, ("pages",)))
         keys.create_anonymous(Limits(READ_AND_LIST, ("films",), ("out/",)))
         expired = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
         keys.create_anonymous(Limits(READ, ("late",), expires_us=expired))
+        keys.create_anonymous(Limits(READ, ("unmade", "unmade-either")))
         yield started
 
 
@@ -109,6 +115,30 @@ def test_ranges_are_served_as_to_anybody_else(gateway: WebGateway) -> None:
     answer = anonymously(gateway, "GET", "pages/a", Range="bytes=2-4")
     assert (answer.status, answer.body) == (206, b"234")
     assert answer.headers["x-amz-meta-cid"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_tags_and_locks_are_told_to_those_with_a_key(gateway: WebGateway, method: str) -> None:
+    noted = {"x-amz-tagging-count", "x-amz-object-lock-legal-hold", "x-amz-object-lock-mode"}
+    with_key = gateway.wire.call(method, "pages/noted")
+    answer = anonymously(gateway, method, "pages/noted")
+    assert answer.status == 200
+    assert with_key.headers.keys() & noted
+    assert not {name.lower() for name in answer.headers} & noted
+    assert gateway.wire.call(method, "pages/noted").headers.keys() & noted
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_is_hidden_looks_as_if_it_had_never_been(gateway: WebGateway, method: str) -> None:
+    answers = [anonymously(gateway, method, f"pages/{key}") for key in ("hidden", "absent")]
+    assert [answer.status for answer in answers] == [404, 404]
+    assert answers[0].headers.keys() == answers[1].headers.keys()
+
+
+def test_a_name_of_one_segment_tells_nothing_of_other_buckets(gateway: WebGateway) -> None:
+    """Such a path may mean a key of the bucket `default`."""
+    answers = [anonymously(gateway, "HEAD", name) for name in ("unmade", "unmade-either")]
+    assert [answer.status for answer in answers] == [404, 404]
 
 
 def test_a_form_needs_a_key_all_the_same(gateway: WebGateway) -> None:

@@ -247,8 +247,13 @@ def test_a_key_that_only_creates_goes_on_with_its_own_uploads_alone(
     assert {(answer.status, answer.code) for answer in refused} == {(403, "AccessDenied")}
     part = own.call("PUT", path, b"part", partNumber=1, uploadId=upload_id)
     assert own.call("GET", path, uploadId=upload_id).texts("PartNumber") == ["1"]
-    document = COMPLETE % part.headers["etag"].encode()
-    assert own.call("POST", path, document, uploadId=upload_id).status == 200
+    done = COMPLETE % part.headers["etag"].encode()
+    assert own.call("POST", path, done, uploadId=upload_id).status == 200
+    # The completion may be repeated by who knows its parts; others learn nothing of the object.
+    assert own.call("POST", path, done, uploadId=upload_id).status == 200
+    for guessed in (document, COMPLETE % (b"0" * 32)):
+        repeated = other.call("POST", path, guessed, uploadId=upload_id)
+        assert (repeated.status, repeated.code) == (404, "NoSuchUpload")
 
 
 def test_a_key_that_may_write_goes_on_with_the_uploads_of_others(
