@@ -198,6 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcomes = run_suite(given.checkout.resolve(), mode, given.select)
         if given.report:
             document = {name: vars(found) for name, found in sorted(outcomes.items())}
+            given.report.mkdir(parents=True, exist_ok=True)
             (given.report / f"{mode}.json").write_text(json.dumps(document, indent=1))
         counts = Counter(found.outcome for found in outcomes.values())
         print(f"{mode}: {len(outcomes)} tests, {dict(counts)}")
