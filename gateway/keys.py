@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,6 @@ class KeyStore:
             access_key = secrets.token_hex(16) if key_only else _made_up(20)
         if not _ACCESS_KEY.fullmatch(access_key):
             raise KeyStoreError("an access key has 3 to 128 letters, digits, '_', '.' or '-'")
-        if not _ACCOUNT.fullmatch(account):
-            raise KeyStoreError("an account has 1 to 64 letters, digits, '_', '.' or '-'")
         if secret is None and not key_only:
             secret = _made_up(40)
         if secret is not None and not (0 < len(secret) <= 256 and _is_plain(secret)):
@@ -154,12 +153,12 @@ class KeyStore:
             raise KeyStoreError("an anonymous key is for buckets that are named")
         if not limits.rights <= ANONYMOUS_RIGHTS:
             raise KeyStoreError("an anonymous key may read and list, no more")
-        if not _ACCOUNT.fullmatch(account):
-            raise KeyStoreError("an account has 1 to 64 letters, digits, '_', '.' or '-'")
         name = f"{_ANONYMOUS}{secrets.token_hex(4)}"
         return self._add(AccessKey(name, None, account, self._now_us(), limits=limits))
 
     def _add(self, created: AccessKey) -> AccessKey:
+        if not _ACCOUNT.fullmatch(created.account):
+            raise KeyStoreError("an account has 1 to 64 letters, digits, '_', '.' or '-'")
         with self._changing() as entries:
             if created.is_anonymous:
                 self._check_shut(created, map(_shown, entries))
@@ -204,7 +203,7 @@ class KeyStore:
         limits = key.limits
         if limits is None or key.revoked_us is not None or not limits.covers_bucket(bucket):
             return False
-        return limits.expires_us is None or self._now_us() < limits.expires_us
+        return not limits.has_expired(datetime.fromtimestamp(self._now_us() / 1_000_000, UTC))
 
     def _check_shut(self, created: AccessKey, keys: Iterable[AccessKey]) -> None:
         assert created.limits is not None

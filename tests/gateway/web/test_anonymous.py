@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote
+from urllib.parse import parse_qsl
 
 import pytest
 
 from gateway.keys import CHECK_SECONDS, KeyStore
 from gateway.rights import Limits, Right
 from tests.support.web_gateway import WebGateway, web_gateway
+from tests.support.wire import Answer, Wire
 
 READ = frozenset({Right.READ})
 READ_AND_LIST = frozenset({Right.READ, Right.LIST})
 
 
-@dataclass
-class Answer:
-    status: int
-    body: bytes
-    headers: http.client.HTTPMessage
-
-
 def anonymously(
-    gateway: WebGateway, method: str, path: str, body: bytes = b"", **headers: str
+    gateway: WebGateway, method: str, target: str, body: bytes = b"", **headers: str
 ) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+    path, _, query = target.partition("?")
+    wire = Wire(gateway.port, None, timeout=20)
     try:
-        connection.request(method, f"/s3/{quote(path, safe='/?=&')}", body or None, {**headers})
-        response = connection.getresponse()
-        return Answer(response.status, response.read(), response.headers)
+        parameters = dict(parse_qsl(query, keep_blank_values=True))
+        return wire.call(method, path, body, headers=headers, **parameters)
     finally:
-        connection.close()
+        wire.close()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +100,7 @@ def test_what_anybody_may_do(gateway: WebGateway, method: str, path: str, status
     answer = anonymously(gateway, method, path, b"x" if method in ("PUT", "POST") else b"")
     assert answer.status == status, answer.body
     if status == 403 and method != "HEAD":
-        assert b"<Code>AccessDenied</Code>" in answer.body
+        assert answer.code == "AccessDenied"
 
 
 def test_ranges_are_served_as_to_anybody_else(gateway: WebGateway) -> None:
@@ -124,7 +116,7 @@ def test_tags_and_locks_are_told_to_those_with_a_key(gateway: WebGateway, method
     answer = anonymously(gateway, method, "pages/noted")
     assert answer.status == 200
     assert with_key.headers.keys() & noted
-    assert not {name.lower() for name in answer.headers} & noted
+    assert not answer.headers.keys() & noted
     assert gateway.wire.call(method, "pages/noted").headers.keys() & noted
 
 
@@ -163,7 +155,7 @@ def test_wrong_credentials_are_not_anonymous(gateway: WebGateway) -> None:
         **{"x-amz-date": "20260101T000000Z", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"},
     )
     assert answer.status == 403
-    assert b"AccessDenied" not in answer.body
+    assert answer.code != "AccessDenied"
 
 
 def test_a_revoked_one_shuts_the_bucket_again(gateway: WebGateway) -> None:
