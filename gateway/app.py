@@ -45,6 +45,7 @@ from gateway.md5_lanes import new_md5_lanes
 from gateway.objects import Objects
 from gateway.quotas import Quotas, QuotaStore
 from gateway.room import Room
+from gateway.sharing import Sharing
 from gateway.stale_uploads import StaleUploads
 from gateway.uploads import Uploads
 from gateway.web.authentication import Authenticator
@@ -297,6 +298,13 @@ class WorkerApp:
             check_room=Room(
                 settings.data_dir, settings.free_space_reserve_bytes, time.monotonic
             ).check,
+            sharing=Sharing(
+                self._database,
+                ownership=settings.object_ownership,
+                is_account=self._keys.has_account,
+            )
+            if settings.global_buckets
+            else None,
         )
         self.dispatcher = Dispatcher(
             services,
@@ -305,6 +313,7 @@ class WorkerApp:
                 self._keys.lookup_anonymous,
                 lambda: datetime.now(UTC),
                 timedelta(seconds=settings.clock_skew_seconds_max),
+                admits_anonymous=settings.global_buckets,
             ),
             base_paths=settings.base_path,
             domains=settings.domains,

@@ -10,6 +10,7 @@ from gateway.catalog.database import Database
 from gateway.catalog.queries import (
     BucketRow,
     find_bucket,
+    find_bucket_of_any,
     find_setting,
     find_settings,
     list_buckets,
@@ -77,13 +78,23 @@ class Buckets:
         )
         return [row for row in rows if row.name.startswith(wanted.prefix)]
 
-    async def create(self, account: str, name: str) -> bool:
-        """Make the bucket durable; False where it is there. Raises S3Error(InvalidBucketName)."""
+    async def create(self, account: str, name: str, *, unique: bool = False) -> bool:
+        """Make the bucket durable; False where it is there.
+
+        Raises S3Error InvalidBucketName, and BucketAlreadyExists where names are `unique` and
+        another account has this one.
+        """
         if await self.find(account, name) is not None:
             return False
         check_bucket_name(name)
+
+        def check(connection: sqlite3.Connection) -> None:
+            found = find_bucket_of_any(connection, name, account) if unique else None
+            if found is not None and found[1] != account:
+                raise S3Error(ErrorCode.BucketAlreadyExists, BucketName=name)
+
         await self._committer.commit(
-            Change(lambda sequence, _: BucketRecord(sequence, account, name))
+            Change(lambda sequence, _: BucketRecord(sequence, account, name), condition=check)
         )
         return True
 

@@ -241,6 +241,16 @@ class Settings(BaseSettings):
         default=True,
         description="The first write to a bucket makes it; false: it must be there, as on AWS.",
     )
+    global_buckets: bool = Field(
+        default=False,
+        description="One bucket name for all accounts, as on AWS; policies and lists may share it.",
+    )
+    object_ownership: Literal["BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"] = (
+        Field(
+            default="BucketOwnerEnforced",
+            description="With global_buckets: of buckets that set none; the others have ACLs.",
+        )
+    )
 
     # Storage
     segment_bytes_max: int = Field(

@@ -88,8 +88,12 @@ class Copies:
         self._budget = budget
         self._now_seconds = now_seconds
 
-    async def copy(self, new: NewObject, source: CopySource, wish: CopyWish) -> Copied:
-        """Make a copy; no byte is read but for a checksum that the source does not have.
+    async def copy(
+        self, new: NewObject, account: str, source: CopySource, wish: CopyWish
+    ) -> Copied:
+        """Make a copy of what another bucket has, or the same, perhaps that of another `account`.
+
+        No byte is read but for a checksum that the source does not have.
 
         Raises S3Error: NoSuchBucket, NoSuchKey and NoSuchVersion for the source,
         PreconditionFailed, InvalidRequest for a copy onto itself that would change nothing.
@@ -98,7 +102,7 @@ class Copies:
         known: dict[int, Checksum] = {}
         for _ in range(_TRIES):
             try:
-                return await to_the_end(self._commit(new, source, wish, known))
+                return await to_the_end(self._commit(new, account, source, wish, known))
             except _ChecksumUnknownError as unknown:
                 assert wish.checksum is not None
                 version = unknown.source
@@ -111,7 +115,8 @@ class Copies:
         Raises as `copy`, and S3Error(AccessDenied) where the bucket's policy forbids to hide it.
         """
         await self._buckets.get(new.account, new.bucket)
-        copy = self._new_copy(new, CopySource(new.bucket, key), wish, {}, RENAME_PREFIX)
+        source = CopySource(new.bucket, key)
+        copy = self._new_copy(new, new.account, source, wish, {}, RENAME_PREFIX)
 
         def check(connection: sqlite3.Connection) -> None:
             policy = self._policies.find(connection, new.account, new.bucket)
@@ -162,9 +167,14 @@ class Copies:
             return await self._uploads.put_part(upload, number, body, digests, check)
 
     async def _commit(
-        self, new: NewObject, source: CopySource, wish: CopyWish, known: dict[int, Checksum]
+        self,
+        new: NewObject,
+        account: str,
+        source: CopySource,
+        wish: CopyWish,
+        known: dict[int, Checksum],
     ) -> Copied:
-        copy = self._new_copy(new, source, wish, known, COPY_PREFIX)
+        copy = self._new_copy(new, account, source, wish, known, COPY_PREFIX)
         record = await self._committer.commit(Change(copy.record, condition=copy.check))
         assert isinstance(record, ObjectRecord)
         return Copied(record, copy.source)
@@ -172,6 +182,7 @@ class Copies:
     def _new_copy(
         self,
         new: NewObject,
+        account: str,
         source: CopySource,
         wish: CopyWish,
         known: dict[int, Checksum],
@@ -181,7 +192,7 @@ class Copies:
             new,
             wish,
             known,
-            lambda connection: self._find(connection, new.account, source, wish, prefix),
+            lambda connection: self._find(connection, account, source, wish, prefix),
             self._buckets.quotas,
         )
 

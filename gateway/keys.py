@@ -106,6 +106,13 @@ class KeyStore:
         """
         return self._fresh(lambda: self._find_anonymous(bucket))
 
+    def has_account(self, account: str) -> bool:
+        """Whether there is a key of this account, so that it can be named."""
+        return any(
+            key.account == account and key.revoked_us is None and not key.is_anonymous
+            for key in self.listed()
+        )
+
     def listed(self) -> list[AccessKey]:
         """Every key ever created, revoked ones included, oldest first; secrets included."""
         return [_shown(entry) for entry in self._read()]

@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
     {"gateway.stored_body"},
     {"gateway.file_draft"},
     {"gateway.commits"},
-    {"gateway.quotas"},
+    {"gateway.quotas", "gateway.sharing"},
     {"gateway.data_dir"},
     {"gateway.recovery"},
     {"gateway.catalog"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -175,6 +175,18 @@ def find_bucket(connection: sqlite3.Connection, account: str, name: str) -> Buck
     return BucketRow(row[0], row[1], sequence_micros(row[2])) if row else None
 
 
+def find_bucket_of_any(
+    connection: sqlite3.Connection, name: str, account: str
+) -> tuple[int, str] | None:
+    """The row id and the account of a bucket of this name: the account's own, else the oldest."""
+    row: tuple[int, str] | None = connection.execute(
+        f"SELECT id, account FROM buckets WHERE name = ? AND {BUCKET_IS_THERE} "
+        "ORDER BY account = ? DESC, id LIMIT 1",
+        (name, account),
+    ).fetchone()
+    return row
+
+
 def find_usage(connection: sqlite3.Connection, account: str, bucket: str | None) -> Usage:
     """What an account holds, or one of its buckets."""
     row = connection.execute(
@@ -263,6 +275,19 @@ def find_setting(connection: sqlite3.Connection, bucket: int, name: str) -> str 
         "SELECT document FROM settings WHERE bucket = ? AND name = ?", (bucket, name)
     ).fetchone()
     return row[0] if row else None
+
+
+def find_settings_named(
+    connection: sqlite3.Connection, bucket: int, names: Sequence[str]
+) -> dict[str, str]:
+    """What a bucket is configured to under some names, of those that are set."""
+    return dict(
+        connection.execute(
+            "SELECT name, document FROM settings WHERE bucket = ? AND document IS NOT NULL "
+            f"AND name IN ({', '.join('?' * len(names))})",
+            (bucket, *names),
+        )
+    )
 
 
 def find_version(connection: sqlite3.Connection, sequence: int) -> VersionRow | None:

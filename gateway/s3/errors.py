@@ -75,6 +75,7 @@ class ErrorCode(Enum):
         400,
         "The body of your POST request is not well-formed multipart/form-data.",
     )
+    MalformedPolicy = 400, "This policy contains invalid Json"
     MalformedTrailerError = 400, "The request contained trailing data that was not well-formed."
     MalformedXML = (
         400,
@@ -116,6 +117,7 @@ class ErrorCode(Enum):
         "The specified bucket does not have a website configuration",
     )
     NotImplemented = 501, "This S3 operation is not supported by Auto Drive."
+    OwnershipControlsNotFoundError = 404, "The bucket ownership controls were not found"
     PreconditionFailed = 412, "At least one of the pre-conditions you specified did not hold."
     # As Ceph answers. A status of 5xx would have clients try again and again.
     QuotaExceeded = 403, "The quota of the account or the bucket is used up."
@@ -141,6 +143,11 @@ class ErrorCode(Enum):
         "your key and signing method.",
     )
     SlowDown = 503, "Please reduce your request rate."
+    UnexpectedContent = 400, "This request contains unsupported content."
+    UnresolvableGrantByEmailAddress = (
+        400,
+        "The email address you provided does not match any account on record.",
+    )
     XAmzContentSHA256Mismatch = (
         400,
         "The provided 'x-amz-content-sha256' header does not match what was computed.",

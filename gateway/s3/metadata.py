@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from gateway.s3.acl import check_acl_headers
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.unsupported_headers import refuse_unsupported_headers
 
@@ -78,8 +77,7 @@ def parse_metadata(
 
     Raises S3Error: MetadataTooLarge for more than 2048 bytes of user names and values;
     NotImplemented for a header that asks for encryption; InvalidRedirectLocation;
-    InvalidStorageClass; AccessControlListNotSupported for grants, or a canned ACL that would
-    open the object to others; InvalidArgument for an unknown ACL, a nameless or control bytes.
+    InvalidStorageClass; InvalidArgument for a nameless or control bytes.
     """
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
@@ -89,7 +87,6 @@ def parse_metadata(
         value = _readable(raw_value.strip(" \t"))
         found[name] = f"{found[name]},{value}" if name in found else value
     refuse_unsupported_headers(found)
-    check_acl_headers(found)
     _check_storage_class(found)
     user = tuple(
         (name.removeprefix(USER_PREFIX), _check_value(name, value))

@@ -1,4 +1,4 @@
-"""What a client may change about a version while its bytes stay: tags, retention, legal hold.
+"""What may change about a version while its bytes stay: tags, retention, legal hold, ACL.
 
 With the PUT they come as headers; each becomes a note, a text under a name, and later changes
 replace the note.
@@ -22,6 +22,7 @@ from gateway.s3.tagging import encode_tags, parse_tagging_header, tag_count
 TAGGING = "tagging"
 RETENTION = "retention"
 LEGAL_HOLD = "legal-hold"
+ACL = "acl"
 
 TAGGING_HEADER = "x-amz-tagging"
 _HEADERS = frozenset({TAGGING_HEADER, MODE_HEADER, UNTIL_HEADER, HOLD_HEADER})

@@ -46,8 +46,10 @@ class Operation(Enum):
     DeletePublicAccessBlock = "DeletePublicAccessBlock"
     GetBucketOwnershipControls = "GetBucketOwnershipControls"
     PutBucketOwnershipControls = "PutBucketOwnershipControls"
+    DeleteBucketOwnershipControls = "DeleteBucketOwnershipControls"
     GetBucketPolicy = "GetBucketPolicy"
     GetBucketPolicyStatus = "GetBucketPolicyStatus"
+    PutBucketPolicy = "PutBucketPolicy"
     DeleteBucketPolicy = "DeleteBucketPolicy"
     GetBucketEncryption = "GetBucketEncryption"
     DeleteBucketEncryption = "DeleteBucketEncryption"
@@ -281,6 +283,7 @@ _CONFIGURE_BUCKET = (
     _route("object-lock", Operation.PutObjectLockConfiguration),
     _route("publicAccessBlock", Operation.PutPublicAccessBlock),
     _route("ownershipControls", Operation.PutBucketOwnershipControls),
+    _route("policy", Operation.PutBucketPolicy),
     _route("logging", Operation.PutBucketLogging),
     _route("notification", Operation.PutBucketNotificationConfiguration),
     _route("accelerate", Operation.PutBucketAccelerateConfiguration),
@@ -291,6 +294,7 @@ _RESET_BUCKET = (
     _route("cors", Operation.DeleteBucketCors),
     _route("lifecycle", Operation.DeleteBucketLifecycle),
     _route("publicAccessBlock", Operation.DeletePublicAccessBlock),
+    _route("ownershipControls", Operation.DeleteBucketOwnershipControls),
     _route("policy", Operation.DeleteBucketPolicy),
     _route("encryption", Operation.DeleteBucketEncryption),
     _route("website", Operation.DeleteBucketWebsite),

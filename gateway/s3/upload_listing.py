@@ -47,13 +47,15 @@ PartT = TypeVar("PartT", bound=PartRow)
 class UploadEntry(NamedTuple):
     """One upload in a listing; `initiated` in microseconds since the epoch.
 
-    `checksum` is the algorithm and the type asked for, as in an ObjectEntry.
+    `checksum` is the algorithm and the type asked for, as in an ObjectEntry. `owner` is the account
+    that the object will belong to, if it is not that of the bucket.
     """
 
     key: bytes
     upload_id: str
     initiated: int
     checksum: str | None = None
+    owner: str | None = None
 
 
 class PartEntry(NamedTuple):

@@ -326,11 +326,15 @@ def write_list_multipart_uploads(
     page: Page[UploadEntry, UploadPosition],
     owner: Owner,
 ) -> bytes:
-    """ListMultipartUploadsResult."""
-    owners = _owner("Initiator", owner) + _owner("Owner", owner)
+    """ListMultipartUploadsResult; `owner` is that of the bucket."""
+
+    def owners(upload: UploadEntry) -> str:
+        who = owner if upload.owner is None else Owner(upload.owner, upload.owner)
+        return _owner("Initiator", who) + _owner("Owner", who)
+
     uploads = (
         f"<Upload>{_name('Key', upload.key, request)}"
-        f"<UploadId>{escape(upload.upload_id)}</UploadId>{owners}"
+        f"<UploadId>{escape(upload.upload_id)}</UploadId>{owners(upload)}"
         f"<StorageClass>{STORAGE_CLASS}</StorageClass>"
         f"<Initiated>{iso_timestamp(upload.initiated)}</Initiated>"
         f"{_checksum_kind(upload.checksum)}</Upload>"

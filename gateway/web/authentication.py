@@ -56,7 +56,8 @@ class Authenticator:
     """Verifies requests against the keys that `lookup` knows.
 
     `lookup_anonymous` gives what stands for a key where a request to a bucket names none, while
-    it lasts.
+    it lasts. With `admits_anonymous` buckets may be shared with everybody: who names no key is
+    nobody in particular, and what that one may do is decided later.
     """
 
     def __init__(
@@ -65,11 +66,14 @@ class Authenticator:
         lookup_anonymous: Callable[[str], Key | None],
         now: Callable[[], datetime],
         skew_max: timedelta = SKEW_MAX,
+        *,
+        admits_anonymous: bool = False,
     ) -> None:
         self._lookup = lookup
         self._lookup_anonymous = lookup_anonymous
         self._now = now
         self._skew_max = skew_max
+        self._admits_anonymous = admits_anonymous
 
     def authenticate(self, head: RequestHead, address: Address) -> Identity:
         """Who sent the request for what is at `address`.
@@ -81,7 +85,7 @@ class Authenticator:
         """
         claim = find_claim(head)
         if claim is None:
-            return self._anonymous(address)
+            return self._anonymous(head, address)
 
         def verify_with(secret: str) -> Proof:
             if claim.scheme is Scheme.V2_HEADER or claim.scheme is Scheme.V2_QUERY:
@@ -93,20 +97,25 @@ class Authenticator:
         )
         return Identity(key.account, key.access_key, payload_hash, chunk_signer, key.limits)
 
-    def _anonymous(self, address: Address) -> Identity:
+    def _anonymous(self, head: RequestHead, address: Address) -> Identity:
         key = self._lookup_anonymous(address.bucket) if address.bucket is not None else None
         # Without limits nobody would ask what it may do.
         if key is None or key.limits is None:
-            raise S3Error(ErrorCode.AccessDenied)
+            return self._nobody(head.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD))
         return Identity(
             key.account, key.access_key, UNSIGNED_PAYLOAD, limits=key.limits, is_anonymous=True
         )
+
+    def _nobody(self, payload_hash: str = UNSIGNED_PAYLOAD) -> Identity:
+        if not self._admits_anonymous or payload_hash in _SIGNED_CHUNKS:
+            raise S3Error(ErrorCode.AccessDenied)
+        return Identity("", "anonymous", payload_hash, is_anonymous=True)
 
     def authenticate_form(self, fields: Mapping[str, str]) -> Identity:
         """Who signed the policy of a form; raises as `authenticate` does."""
         signer = find_signer(fields)
         if signer is None:
-            raise S3Error(ErrorCode.AccessDenied)
+            return self._nobody()
 
         def verify_with(secret: str) -> Proof:
             signer.verify(secret)

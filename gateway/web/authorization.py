@@ -82,6 +82,8 @@ NEEDS: dict[Operation, Need] = {
     Operation.PutPublicAccessBlock: Need.ADMIN,
     Operation.DeletePublicAccessBlock: Need.ADMIN,
     Operation.PutBucketOwnershipControls: Need.ADMIN,
+    Operation.DeleteBucketOwnershipControls: Need.ADMIN,
+    Operation.PutBucketPolicy: Need.ADMIN,
     Operation.DeleteBucketPolicy: Need.ADMIN,
     Operation.DeleteBucketEncryption: Need.ADMIN,
     Operation.DeleteBucketWebsite: Need.ADMIN,
@@ -179,16 +181,23 @@ def authorize_key(request: S3Request, right: Right, bucket: str, key: bytes) -> 
 def authorize_upload(request: S3Request, opener: str | None) -> None:
     """As `authorize`, for going on with an upload that the key named `opener` has opened.
 
-    A key that may only create must not abort what others are about to store, nor add to it. Of
-    uploads opened by earlier versions of the program it is not known who did.
+    A key that may only create must not abort what others are about to store, nor add to it, and
+    neither may another account that writes to a shared bucket. Of uploads opened by earlier
+    versions of the program it is not known who did.
     """
-    if request.creates_only and opener not in (None, request.identity.key_name):
+    is_guest = request.identity.account != request.account
+    if (request.creates_only or is_guest) and opener not in (None, request.identity.key_name):
         _refuse("is not the one that opened this upload")
 
 
 def _check_anonymous(operation: Operation, request: S3Request) -> None:
     if operation not in ANONYMOUS or "versionId" in request.query:
         raise S3Error(ErrorCode.AccessDenied)
+    check_overrides(request)
+
+
+def check_overrides(request: S3Request) -> None:
+    """Refuse `response-*` parameters of a request without a key, by S3Error InvalidRequest."""
     if any(name.startswith("response-") for name in request.query):
         # Else a link made by anybody would show an object as a page of this site.
         # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html

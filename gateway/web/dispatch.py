@@ -29,27 +29,28 @@ from gateway.s3.bucket_settings import (
     ACCELERATE_DOCUMENT,
     LOGGING_DOCUMENT,
     NOTIFICATION_DOCUMENT,
-    OWNERSHIP_DOCUMENT,
     REQUEST_PAYMENT_DOCUMENT,
     empty_list,
     read_accelerate,
     read_logging,
     read_notification,
-    read_ownership_controls,
     read_public_access_block,
     read_request_payment,
 )
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
 from gateway.s3.query import parse_query
+from gateway.sharing import OWNERSHIP, POLICY, PUBLIC_ACCESS_BLOCK
 from gateway.stale_uploads import SETTING as LIFECYCLE_SETTING
 from gateway.web import cross_origin
+from gateway.web.admission import admit, veil
 from gateway.web.authentication import Authenticator
 from gateway.web.authorization import authorize
 from gateway.web.bodies import is_empty
 from gateway.web.handlers import (
     attributes,
     bucket_settings,
+    bucket_sharing,
     buckets,
     copies,
     forms,
@@ -79,8 +80,8 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.GetBucketLocation: buckets.get_bucket_location,
     Operation.GetBucketVersioning: buckets.get_bucket_versioning,
     Operation.PutBucketVersioning: buckets.put_bucket_versioning,
-    Operation.GetBucketAcl: bucket_settings.get_bucket_acl,
-    Operation.PutBucketAcl: bucket_settings.put_bucket_acl,
+    Operation.GetBucketAcl: bucket_sharing.get_bucket_acl,
+    Operation.PutBucketAcl: bucket_sharing.put_bucket_acl,
     Operation.GetBucketTagging: bucket_settings.get_bucket_tagging,
     Operation.PutBucketTagging: bucket_settings.put_bucket_tagging,
     Operation.DeleteBucketTagging: bucket_settings.removes(bucket_settings.TAGGING),
@@ -93,17 +94,19 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.GetObjectLockConfiguration: bucket_settings.get_object_lock_configuration,
     Operation.PutObjectLockConfiguration: bucket_settings.put_object_lock_configuration,
     Operation.GetPublicAccessBlock: bucket_settings.shows(
-        bucket_settings.PUBLIC_ACCESS_BLOCK, ErrorCode.NoSuchPublicAccessBlockConfiguration
+        PUBLIC_ACCESS_BLOCK, ErrorCode.NoSuchPublicAccessBlockConfiguration
     ),
     Operation.PutPublicAccessBlock: bucket_settings.keeps(
-        bucket_settings.PUBLIC_ACCESS_BLOCK, read_public_access_block
+        PUBLIC_ACCESS_BLOCK, read_public_access_block
     ),
-    Operation.DeletePublicAccessBlock: bucket_settings.removes(bucket_settings.PUBLIC_ACCESS_BLOCK),
-    Operation.GetBucketOwnershipControls: bucket_settings.answers(OWNERSHIP_DOCUMENT),
-    Operation.PutBucketOwnershipControls: bucket_settings.accepts(read_ownership_controls),
-    Operation.GetBucketPolicy: bucket_settings.lacks(ErrorCode.NoSuchBucketPolicy),
-    Operation.GetBucketPolicyStatus: bucket_settings.lacks(ErrorCode.NoSuchBucketPolicy),
-    Operation.DeleteBucketPolicy: bucket_settings.removes_nothing,
+    Operation.DeletePublicAccessBlock: bucket_settings.removes(PUBLIC_ACCESS_BLOCK),
+    Operation.GetBucketOwnershipControls: bucket_sharing.get_bucket_ownership_controls,
+    Operation.PutBucketOwnershipControls: bucket_sharing.put_bucket_ownership_controls,
+    Operation.DeleteBucketOwnershipControls: bucket_settings.removes(OWNERSHIP),
+    Operation.GetBucketPolicy: bucket_sharing.get_bucket_policy,
+    Operation.PutBucketPolicy: bucket_sharing.put_bucket_policy,
+    Operation.DeleteBucketPolicy: bucket_settings.removes(POLICY),
+    Operation.GetBucketPolicyStatus: bucket_sharing.get_bucket_policy_status,
     Operation.GetBucketEncryption: bucket_settings.lacks(
         ErrorCode.ServerSideEncryptionConfigurationNotFoundError
     ),
@@ -220,7 +223,7 @@ class Dispatcher:
         if not response.prepared:
             add_common_headers(response, request_id)
             if outcome.request is not None and "origin" in outcome.request.headers:
-                response.headers.update(await self._cors(outcome.request, outcome.account))
+                response.headers.update(await self._cors(outcome.request, outcome.owner))
             if not request.content.is_eof() and request.headers.get("Expect"):
                 # What the client does with a body that nobody asked for cannot be known.
                 response.force_close()
@@ -267,9 +270,6 @@ class Dispatcher:
                 return await self._post_form(s3, outcome)
         s3.identity = self._authenticator.authenticate(head, address)
         outcome.account = s3.identity.account
-        if s3.headers.get(_EXPECTED_OWNER, s3.account) != s3.account:
-            # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
-            raise S3Error(ErrorCode.AccessDenied)
         operation = resolve_operation(request.method, address, query, HeaderFacts.of(s3.headers))
         operation = await self._settle(operation, s3)
         outcome.operation = operation.name
@@ -277,12 +277,28 @@ class Dispatcher:
             if address.by_host:
                 raise S3Error(ErrorCode.InvalidURI, "The host names a bucket, the path no key.")
             # Auto Drive reads a path of one segment as a key of the bucket `default`.
-            s3.address = flat_address(address)
-        if "origin" in s3.headers:
-            await self._cors(s3, s3.account)
-        if s3.identity.limits is not None:
-            authorize(s3.identity.limits, operation, s3)
-        return await HANDLERS[operation](self._services, s3)
+            s3.address, s3.is_flat = flat_address(address), True
+        await self._authorize(operation, s3)
+        return await self._handle(HANDLERS[operation](self._services, s3), s3)
+
+    async def _authorize(self, operation: Operation, request: S3Request) -> None:
+        """Whether who sent a request may have this done, and to whose bucket."""
+        if request.identity.limits is not None:
+            authorize(request.identity.limits, operation, request)
+        await admit(self._services, request, operation)
+        if request.headers.get(_EXPECTED_OWNER, request.account) != request.account:
+            # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+            raise S3Error(ErrorCode.AccessDenied)
+        if "origin" in request.headers:
+            await self._cors(request, request.account)
+
+    async def _handle(
+        self, answer: Awaitable[web.StreamResponse], request: S3Request
+    ) -> web.StreamResponse:
+        try:
+            return await answer
+        except S3Error as error:
+            raise veil(request, error) from None
 
     async def _cors(self, request: S3Request, account: str | None) -> Mapping[str, str]:
         """What the page of another origin is told; found out once, before an answer begins."""
@@ -305,9 +321,8 @@ class Dispatcher:
             await self._cors(form_as_sent, identity.account)
         now = datetime.fromtimestamp(self._services.now_seconds(), UTC)
         posted = forms.read_posted(form_as_sent, form, identity, now)
-        if identity.limits is not None:
-            authorize(identity.limits, Operation.PostObject, posted.request)
-        return await forms.post_object(self._services, posted)
+        await self._authorize(Operation.PostObject, posted.request)
+        return await self._handle(forms.post_object(self._services, posted), posted.request)
 
     async def _settle(self, operation: Operation, request: S3Request) -> Operation:
         """Decide what a path of one segment means where the request alone does not tell."""
@@ -366,6 +381,12 @@ class _Outcome:
         self.account: str | None = None
         self.code: str | None = None
         self.request: S3Request | None = None
+
+    @property
+    def owner(self) -> str | None:
+        """The account whose bucket was meant, as far as that is known."""
+        access = self.request.access if self.request is not None else None
+        return access.account if access is not None else self.account
 
 
 def _looks_like_configuration(request: S3Request) -> bool:

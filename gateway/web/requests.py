@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from gateway.catalog.queries import VersionRow
 from gateway.rights import Limits
+from gateway.s3.access import BucketAccess
 from gateway.s3.address import Address
 from gateway.s3.credentials import RequestHead
 from gateway.s3.query import hoisted_headers
@@ -38,7 +40,9 @@ class Identity(NamedTuple):
 class S3Request:
     """One request to the S3 door. `headers` have lower-case names, those of the query included.
 
-    `cors` is what the answer says to a page of another origin, where one asks.
+    `is_flat` says that the path named no bucket, which means one of the account's own. `cors` is
+    what the answer says to a page of another origin, where one asks. `access` decides about the
+    bucket where buckets are shared; `version` is the one that was decided about.
     """
 
     http: web.BaseRequest
@@ -48,7 +52,10 @@ class S3Request:
     headers: Mapping[str, str]
     address: Address
     identity: Identity = field(init=False)
+    is_flat: bool = False
     cors: Mapping[str, str] | None = None
+    access: BucketAccess | None = None
+    version: VersionRow | None = None
 
     @property
     def method(self) -> str:
@@ -57,8 +64,8 @@ class S3Request:
 
     @property
     def account(self) -> str:
-        """Whose buckets the request means."""
-        return self.identity.account
+        """Whose bucket the request means: that of who sent it, unless it is shared."""
+        return self.identity.account if self.access is None else self.access.account
 
     @property
     def creates_only(self) -> bool:

@@ -11,6 +11,7 @@ from gateway.deletes import Deletes
 from gateway.ingest import Ingest
 from gateway.objects import Objects
 from gateway.quotas import WARNING_HEADER
+from gateway.sharing import Sharing
 from gateway.uploads import Uploads
 from gateway.web.bodies import VerifiedBody
 from gateway.web.downloads import Downloads
@@ -34,6 +35,8 @@ class Services:
 
     `cid_header` is the name, in lower case, of the header that carries an object's CID.
 
+    `sharing` is None where every account has buckets of its own.
+
     `check_room` raises S3Error(InsufficientStorage) when so many bytes more do not fit the disk.
     """
 
@@ -49,6 +52,7 @@ class Services:
     cid_header: str
     now_seconds: Callable[[], int]
     check_room: Callable[[int], None]
+    sharing: Sharing | None = None
 
     def payload(self, request: S3Request) -> VerifiedBody:
         """The body of an object or part, refused at once where it cannot be taken."""
@@ -61,7 +65,9 @@ class Services:
         return body
 
     def notices(self, request: S3Request) -> dict[str, str]:
-        """Headers that tell who has written of quotas that are nearly used up."""
+        """Headers that tell who has written of quotas of their own that are nearly used up."""
+        if request.identity.account != request.account:
+            return {}
         warning = self.buckets.quotas.warning(request.account, request.bucket)
         return {} if warning is None else {WARNING_HEADER: warning}
 

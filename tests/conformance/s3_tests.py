@@ -34,7 +34,8 @@ MODES: dict[str, tuple[str, ...]] = {
     "deny": (),
     "hide": (
         *("--set", "delete_policy=hide", "--set", "implicit_buckets=false"),
-        *("--set", "cid_header=x-dsn-cid"),
+        *("--set", "cid_header=x-dsn-cid", "--set", "global_buckets=true"),
+        *("--set", "object_ownership=ObjectWriter"),
     ),
 }
 """Modes of the gateway and their flags of `serve`: all defaults, and as close to AWS as it gets."""

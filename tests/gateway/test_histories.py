@@ -88,7 +88,9 @@ class Client:
             await self.parts.deletes.delete(Deletion("main", "bucket", key, version_id(sequence)))
 
     async def copy(self) -> None:
-        await self.parts.copies.copy(self.new, CopySource("bucket", self.key.encode()), WISH)
+        await self.parts.copies.copy(
+            self.new, "main", CopySource("bucket", self.key.encode()), WISH
+        )
 
     async def rename(self) -> None:
         await self.parts.copies.rename(self.new, self.key.encode(), WISH)

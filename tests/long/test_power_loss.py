@@ -215,7 +215,7 @@ class Losses:
         write = register.begin(content)
         new, copied = NewObject("main", "bucket", key.encode()), source.encode()
         if rng.random() < 0.5:
-            await parts.copies.copy(new, CopySource("bucket", copied), COPY)
+            await parts.copies.copy(new, "main", CopySource("bucket", copied), COPY)
             self.counts["copy"] += 1
         else:
             removal = old.begin(None)

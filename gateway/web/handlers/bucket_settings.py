@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.s3.acl import check_acl_headers, read_acl, write_acl
 from gateway.s3.cors import read_cors
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.lifecycle import read_lifecycle
@@ -21,8 +20,6 @@ from gateway.s3.tagging import (
 from gateway.s3.xml_writer import write_configuration
 from gateway.stale_uploads import SETTING as LIFECYCLE_SETTING
 from gateway.web import cross_origin
-from gateway.web.bodies import is_empty
-from gateway.web.handlers.buckets import owner_of
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
@@ -32,7 +29,6 @@ Handler = Callable[[Services, S3Request], Awaitable[web.StreamResponse]]
 # The names under which they are kept.
 TAGGING = "tagging"
 OBJECT_LOCK = "object-lock"
-PUBLIC_ACCESS_BLOCK = "public-access-block"
 
 
 def answers(document: str) -> Handler:
@@ -136,25 +132,3 @@ async def put_bucket_tagging(services: Services, request: S3Request) -> web.Stre
     tags = read_tagging(await services.document(request), tags_max=BUCKET_TAGS_MAX)
     await services.buckets.configure(request.account, request.bucket, TAGGING, encode_tags(tags))
     return empty_response(204)
-
-
-async def get_bucket_acl(services: Services, request: S3Request) -> web.StreamResponse:
-    """Full control for the account, and nothing for anybody else."""
-    await services.buckets.get(request.account, request.bucket)
-    return xml_response(write_acl(owner_of(request)))
-
-
-async def put_bucket_acl(services: Services, request: S3Request) -> web.StreamResponse:
-    """Accept the list that is so."""
-    await services.buckets.get(request.account, request.bucket)
-    await check_acl(services, request)
-    return empty_response(200)
-
-
-async def check_acl(services: Services, request: S3Request) -> None:
-    """Refuse a list, in headers or body, other than the one that is so."""
-    check_acl_headers(request.headers)
-    if not is_empty(request):
-        read_acl(await services.document(request), owner_of(request))
-    elif "x-amz-acl" not in request.headers:
-        raise S3Error(ErrorCode.MissingSecurityHeader, MissingHeaderName="x-amz-acl")

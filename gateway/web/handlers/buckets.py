@@ -6,16 +6,17 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from gateway.catalog.queries import UploadRow
 from gateway.deletes import ENABLED, VERSIONING, Deleted, Deletion
 from gateway.rights import Right
-from gateway.s3.acl import check_acl_headers
+from gateway.s3.acl import acl_of
 from gateway.s3.address import check_key
 from gateway.s3.bucket_listing import cut_page, parse_list_buckets
-from gateway.s3.bucket_settings import read_ownership
 from gateway.s3.checksums import expected_checksum
 from gateway.s3.conditions import read_delete_conditions
 from gateway.s3.errors import IMMUTABLE_MESSAGE, ErrorCode, S3Error
 from gateway.s3.listing import Page, parse_list_objects, parse_list_objects_v2
+from gateway.s3.notes import ACL
 from gateway.s3.object_lock import bypasses_governance
 from gateway.s3.upload_listing import UploadEntry, parse_list_uploads
 from gateway.s3.version_ids import version_id
@@ -40,16 +41,27 @@ from gateway.s3.xml_writer import (
     write_location_constraint,
     write_versioning_configuration,
 )
+from gateway.web.admission import check_deletion
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
+from gateway.web.handlers.bucket_sharing import configure_new_bucket, new_bucket_settings
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
 
 
 def owner_of(request: S3Request) -> Owner:
-    """The owner of everything that a request can see: its account."""
+    """The account of the bucket that a request means, or without one, of who asks."""
     return Owner(request.account, request.account)
+
+
+def upload_owner(request: S3Request, upload: UploadRow) -> Owner:
+    """The account that the object of an upload will belong to."""
+    note = upload.notes.get(ACL)
+    if note is None or request.access is None or not request.access.has_acls:
+        return owner_of(request)
+    owner = acl_of(note).owner
+    return Owner(owner, owner)
 
 
 async def list_buckets(services: Services, request: S3Request) -> web.StreamResponse:
@@ -77,12 +89,17 @@ async def list_buckets(services: Services, request: S3Request) -> web.StreamResp
 
 async def create_bucket(services: Services, request: S3Request) -> web.StreamResponse:
     """Make a bucket, or find that it is there: both are a success for its owner."""
-    check_acl_headers(request.headers, ErrorCode.InvalidBucketAclWithObjectOwnership)
-    if "x-amz-object-ownership" in request.headers:
-        read_ownership(request.headers["x-amz-object-ownership"])
+    settings = new_bucket_settings(services, request)
     if not is_empty(request):
         read_create_bucket(await services.document(request))
-    made = await services.buckets.create(request.account, request.bucket)
+    account = request.identity.account
+    if request.account != account:
+        raise S3Error(ErrorCode.BucketAlreadyExists, BucketName=request.bucket)
+    made = await services.buckets.create(
+        account, request.bucket, unique=services.sharing is not None
+    )
+    if made:
+        await configure_new_bucket(services, request, settings)
     # The lock itself every bucket has. With it S3 enables versioning, of new buckets alone:
     # what others are set to is for keys with the right to it.
     if made and request.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
@@ -161,6 +178,7 @@ async def delete_objects(services: Services, request: S3Request) -> web.StreamRe
 def _deletion(request: S3Request, item: DeleteItem) -> Deletion | S3Error:
     try:
         authorize_key(request, Right.CREATE, request.bucket, check_key(item.key))
+        check_deletion(request, item.key, item.version_id)
         conditions = read_delete_conditions(item.etag, item.last_modified, item.size)
     except S3Error as error:
         return error
@@ -213,7 +231,13 @@ async def list_multipart_uploads(services: Services, request: S3Request) -> web.
     page = await services.uploads.list(request.account, request.bucket, wanted)
     entries = Page(
         [
-            UploadEntry(row.key, row.upload_id, row.created_us, row.checksum_kind)
+            UploadEntry(
+                row.key,
+                row.upload_id,
+                row.created_us,
+                row.checksum_kind,
+                upload_owner(request, row).id,
+            )
             for row in page.entries
         ],
         page.common_prefixes,

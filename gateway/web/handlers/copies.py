@@ -23,6 +23,7 @@ from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.part_list import parse_part_number
 from gateway.s3.version_ids import version_id
 from gateway.s3.xml_writer import CopyResult, write_copy_object, write_copy_part
+from gateway.web.admission import admit_source, check_deletion
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
 from gateway.web.handlers.objects import VERSION_HEADER, checksum_elements, new_object
@@ -37,11 +38,11 @@ SOURCE_VERSION_HEADER = "x-amz-copy-source-version-id"
 
 async def copy_object(services: Services, request: S3Request) -> web.StreamResponse:
     """Give the bytes of an object another name."""
-    source = _source(request)
+    account, source = await _source(services, request)
     wish = parse_copy_wish(request.headers)
     new = new_object(services, request)
     await _drop_body(services, request)
-    copied = await services.copies.copy(new, source, wish)
+    copied = await services.copies.copy(new, account, source, wish)
     record = copied.record
     result = CopyResult(
         etag_text(record), sequence_micros(record.sequence), checksum_elements(record.checksum)
@@ -61,6 +62,8 @@ async def rename_object(services: Services, request: S3Request) -> web.StreamRes
     wish = parse_rename_wish(request.headers)
     for right in (Right.READ, Right.WRITE):
         authorize_key(request, right, request.bucket, key)
+    await admit_source(services, request, CopySource(request.bucket, key))
+    check_deletion(request, key, None)
     if key == request.key:
         raise S3Error(ErrorCode.InvalidRequest, "The source and the destination are the same key.")
     new = new_object(services, request)
@@ -76,11 +79,11 @@ async def rename_object(services: Services, request: S3Request) -> web.StreamRes
 async def upload_part_copy(services: Services, request: S3Request) -> web.StreamResponse:
     """Make a part of the bytes of an object."""
     number = parse_part_number(request.query["partNumber"])
-    source = _source(request)
+    account, source = await _source(services, request)
     wish = parse_copy_wish(request.headers)
     await _drop_body(services, request)
     upload = await find_upload(services, request)
-    version = await services.copies.find(request.account, source, wish)
+    version = await services.copies.find(account, source, wish)
     span = copy_span(request.headers.get(COPY_SOURCE_RANGE), version.size)
     await services.uploads.check_room(request.account, request.bucket, len(span))
     _check_part_size(services, len(span))
@@ -96,14 +99,15 @@ async def upload_part_copy(services: Services, request: S3Request) -> web.Stream
     return await answer_at_length(request, copy())
 
 
-def _source(request: S3Request) -> CopySource:
-    """The source of a copy, which is one of the account's own and the key's to read."""
+async def _source(services: Services, request: S3Request) -> tuple[str, CopySource]:
+    """The source of a copy, which the request may read, and the account that it belongs to."""
     source = parse_copy_source(request.headers[COPY_SOURCE])
-    expected = request.headers.get("x-amz-source-expected-bucket-owner")
-    if expected is not None and expected != request.account:
-        raise S3Error(ErrorCode.AccessDenied)
     authorize_key(request, Right.READ, source.bucket, source.key)
-    return source
+    account, source = await admit_source(services, request, source)
+    expected = request.headers.get("x-amz-source-expected-bucket-owner")
+    if expected is not None and expected != account:
+        raise S3Error(ErrorCode.AccessDenied)
+    return account, source
 
 
 async def _drop_body(services: Services, request: S3Request) -> None:

@@ -8,9 +8,9 @@ from aiohttp import web
 
 from gateway.catalog.queries import VersionRow
 from gateway.delete_policy import DeleteMode
-from gateway.s3.acl import write_acl
+from gateway.s3.acl import Acl, write_acl
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.notes import LEGAL_HOLD, RETENTION, TAGGING
+from gateway.s3.notes import ACL, LEGAL_HOLD, RETENTION, TAGGING
 from gateway.s3.object_lock import (
     Retention,
     bypasses_governance,
@@ -29,8 +29,8 @@ from gateway.s3.tagging import (
     write_tagging,
 )
 from gateway.s3.version_ids import version_id
-from gateway.web.handlers.bucket_settings import check_acl
-from gateway.web.handlers.buckets import owner_of
+from gateway.web.admission import acl_of_version
+from gateway.web.handlers.bucket_sharing import read_wished_acl
 from gateway.web.handlers.objects import VERSION_HEADER
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
@@ -112,19 +112,24 @@ async def put_object_legal_hold(services: Services, request: S3Request) -> web.S
 
 
 async def get_object_acl(services: Services, request: S3Request) -> web.StreamResponse:
-    """Full control for the account, and nothing for anybody else."""
+    """Who may do what: full control for the bucket's account, where there are no other lists."""
     version = await _find(services, request)
-    return xml_response(write_acl(owner_of(request)), headers=_headers(version))
+    return xml_response(write_acl(acl_of_version(request, version)), headers=_headers(version))
 
 
 async def put_object_acl(services: Services, request: S3Request) -> web.StreamResponse:
-    """Accept the list that is so."""
+    """Replace the list of a version; where there are none, accept what is so."""
     version = await _find(services, request)
-    await check_acl(services, request)
+    acl = await read_wished_acl(services, request, acl_of_version(request, version).owner)
+    if acl is not None:
+        document = None if acl == Acl.private(request.account) else acl.to_document()
+        await services.objects.annotate(request.account, request.bucket, version, ACL, document)
     return empty_response(200, _headers(version))
 
 
 async def _find(services: Services, request: S3Request) -> VersionRow:
+    if request.version is not None:
+        return request.version
     return await services.objects.get(
         request.account, request.bucket, request.key, request.query.get("versionId")
     )

@@ -34,6 +34,7 @@ from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
 from gateway.s3.version_ids import version_id
+from gateway.web.admission import acl_note
 from gateway.web.bodies import VerifiedBody
 from gateway.web.direct_sending import DirectResponse
 from gateway.web.downloads import DAMAGE
@@ -133,6 +134,7 @@ def new_object(services: Services, request: S3Request) -> NewObject:
     """What the headers say of an object to be stored."""
     pairs = list(request.headers.items())
     metadata = parse_metadata(pairs, services.cid_header)
+    acl = acl_note(services, request)
     return NewObject(
         request.account,
         request.bucket,
@@ -140,7 +142,7 @@ def new_object(services: Services, request: S3Request) -> NewObject:
         metadata.to_record(),
         upload_options(metadata),
         parse_conditions(request.headers),
-        parse_notes(request.headers, now_seconds=services.now_seconds()),
+        {**parse_notes(request.headers, now_seconds=services.now_seconds()), **acl},
         creates_only=request.creates_only,
     )
 
@@ -177,7 +179,9 @@ def stored_headers(services: Services, record: ObjectRecord) -> dict[str, str]:
 
 async def find_version(services: Services, request: S3Request) -> VersionRow:
     """The version that a request reads; raises as `Objects.get`."""
-    if request.identity.is_anonymous:
+    if request.version is not None:
+        return request.version
+    if request.identity.is_anonymous and "versionId" not in request.query:
         # Whether a key was hidden, and when, is of the past.
         version = await services.objects.find(request.account, request.bucket, request.key)
         if version is None:

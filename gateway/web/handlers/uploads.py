@@ -38,7 +38,7 @@ from gateway.s3.xml_writer import (
 from gateway.stale_uploads import SETTING as LIFECYCLE
 from gateway.uploads import UploadTarget
 from gateway.web.authorization import authorize_upload
-from gateway.web.handlers.buckets import owner_of
+from gateway.web.handlers.buckets import upload_owner
 from gateway.web.handlers.objects import (
     VERSION_HEADER,
     checksum_elements,
@@ -117,7 +117,7 @@ async def list_parts(services: Services, request: S3Request) -> web.StreamRespon
         upload.upload_id,
         wanted,
         entries,
-        owner_of(request),
+        upload_owner(request, upload),
         upload.checksum_kind,
     )
     return xml_response(document, headers=await _abort_headers(services, _target(request)))

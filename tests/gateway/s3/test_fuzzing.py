@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.s3.acl import read_acl
+from gateway.s3.acl import read_acl, wished_acl
+from gateway.s3.actions import GET_OBJECT
 from gateway.s3.address import order_base_paths, parse_address
 from gateway.s3.aws_chunked import AwsChunkedDecoder
 from gateway.s3.bucket_listing import parse_list_buckets
+from gateway.s3.bucket_policy import Requester, parse_policy, read_policy
 from gateway.s3.bucket_settings import read_ownership_controls, read_public_access_block
 from gateway.s3.checksums import expected_checksum, expected_md5, upload_checksum
 from gateway.s3.conditions import parse_conditions, parse_delete_conditions
@@ -31,6 +33,7 @@ from gateway.s3.listing import parse_list_objects, parse_list_objects_v2
 from gateway.s3.metadata import parse_metadata, response_overrides
 from gateway.s3.object_lock import read_legal_hold, read_lock_configuration, read_retention
 from gateway.s3.part_list import parse_part_number
+from gateway.s3.policy_conditions import KEYS
 from gateway.s3.post_policy import check_policy
 from gateway.s3.query import parse_query
 from gateway.s3.ranges import resolve_range
@@ -45,7 +48,6 @@ from gateway.s3.xml_reader import (
     read_delete,
     read_versioning_configuration,
 )
-from gateway.s3.xml_writer import Owner
 from tests.support.damage import damaged
 
 
@@ -112,6 +114,17 @@ DOCUMENTS = [
     "</AccessControlPolicy>",
 ]
 
+POLICIES = [
+    '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", "Action": '
+    '"s3:Get*", "Resource": "arn:aws:s3:::b/*"}}',
+    '{"Statement": [{"Sid": "1", "Effect": "Deny", "NotPrincipal": {"AWS": ["me", '
+    '"arn:aws:iam::you:user/k"]}, "NotAction": "s3:PutObject", "Resource": "arn:aws:s3:::*", '
+    '"Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}, "Null": {"s3:prefix": '
+    '"true"}, "ForAnyValue:StringLike": {"s3:RequestObjectTagKeys": ["a*", "b?"]}, '
+    '"DateLessThanIfExists": {"aws:CurrentTime": "2030-01-01T00:00:00Z"}, '
+    '"NumericLessThan": {"s3:max-keys": 10}, "Bool": {"aws:SecureTransport": false}}}]}',
+]
+
 POLICY = (
     '{"expiration": "2030-01-01T00:00:00Z", "conditions": [{"bucket": "bucket"}, '
     '["starts-with", "$key", "k"], ["content-length-range", 1, 10]]}'
@@ -160,7 +173,15 @@ READERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
         lambda text: parse_metadata([("x-amz-meta-a", text), ("Content-Type", text)]),
         ["text", "=?UTF-8?B?w6k=?="],
     ),
-    "canned ACL": (lambda text: parse_metadata([("x-amz-acl", text)]), ["private", "public-read"]),
+    "canned ACL": (
+        lambda text: wished_acl({"x-amz-acl": text}, "me", "you", "me".__eq__),
+        ["private", "public-read", "bucket-owner-read"],
+    ),
+    "header grants": (
+        lambda text: wished_acl({"x-amz-grant-read": text}, "me", "you", "me".__eq__),
+        ['id="me"', "uri=http://acs.amazonaws.com/groups/global/AllUsers, id=me"],
+    ),
+    "bucket policy": (lambda text: decide(text), POLICIES),
     "tagging header": (parse_tagging_header, ["a=b&c=d", "a", "a=%20+"]),
     "preflight": (
         lambda text: check_preflight({"origin": text, "access-control-request-method": text}),
@@ -185,13 +206,20 @@ READERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "CORSConfiguration": (xml(read_cors), DOCUMENTS),
     "LifecycleConfiguration": (xml(read_lifecycle), DOCUMENTS),
     "PublicAccessBlock": (xml(read_public_access_block), DOCUMENTS),
-    "OwnershipControls": (xml(read_ownership_controls), DOCUMENTS),
-    "AccessControlPolicy": (xml(read_acl, owner=Owner("me", "me")), DOCUMENTS),
+    "OwnershipControls": (xml(read_ownership_controls, has_lists=True), DOCUMENTS),
+    "AccessControlPolicy": (xml(read_acl, owner="me", is_account="me".__eq__), DOCUMENTS),
     "policy of a form": (
         lambda text: check_policy(policy_form(text), "bucket", datetime(2026, 1, 1, tzinfo=UTC)),
         [POLICY],
     ),
 }
+
+
+def decide(text: str) -> None:
+    """Reads a bucket policy and asks it something, of a request that says the same everywhere."""
+    document = read_policy(text.encode("utf-8", "surrogatepass"), "b")
+    context = {key: [text] for key in KEYS}
+    parse_policy(document).decide(Requester("me", "k"), GET_OBJECT, text, context)
 
 
 def head(authorization: str | None, raw_query: str) -> RequestHead:

@@ -102,9 +102,6 @@ def test_framing_is_no_encoding_of_the_object(sent: list[str], stored: str | Non
         ("x-amz-website-redirect-location", "elsewhere", "InvalidRedirectLocation"),
         ("x-amz-website-redirect-location", "/" + 2048 * "x", "InvalidRedirectLocation"),
         ("x-amz-storage-class", "COLD", "InvalidStorageClass"),
-        ("x-amz-acl", "public-read", "AccessControlListNotSupported"),
-        ("x-amz-grant-read", "id=1", "AccessControlListNotSupported"),
-        ("x-amz-acl", "nonsense", "InvalidArgument"),
         ("x-amz-meta-", "x", "InvalidArgument"),
         ("x-amz-meta-a", "x\r\nSet-Cookie: y", "InvalidArgument"),
         ("x-amz-meta-a", "x\0", "InvalidArgument"),
@@ -115,11 +112,6 @@ def test_what_cannot_be_kept_is_refused(name: str, value: str, code: str) -> Non
     with pytest.raises(S3Error) as caught:
         parse_metadata([(name, value)])
     assert caught.value.code is ErrorCode[code]
-
-
-@pytest.mark.parametrize("acl", ["private", "bucket-owner-full-control", "bucket-owner-read"])
-def test_private_acls_are_accepted(acl: str) -> None:
-    assert parse_metadata([("x-amz-acl", acl)]) == ObjectMetadata()
 
 
 @pytest.mark.parametrize("location", ["/other", "http://x/", "https://x/"])

@@ -190,12 +190,11 @@ def test_subresource_is_not_implemented(method: str, path: str, name: str) -> No
 @pytest.mark.parametrize(
     ("method", "path", "name"),
     [
-        ("PUT", "/b", "policy"),
         ("PUT", "/b", "encryption"),
         ("PUT", "/b", "website"),
         ("PUT", "/b", "replication"),
         ("PUT", "/b", "analytics"),
-        ("DELETE", "/b", "ownershipControls"),
+        ("DELETE", "/b", "logging"),
         ("GET", "/b/k", "torrent"),
         ("POST", "/b/k", "restore"),
         ("POST", "/b/k", "select"),
