@@ -120,7 +120,7 @@ def ownership_controls(ownership: str) -> str:
 
 def policy_status(*, is_public: bool) -> str:
     """The PolicyStatus document."""
-    return configuration("PolicyStatus", f"<IsPublic>{str(is_public).upper()}</IsPublic>")
+    return configuration("PolicyStatus", f"<IsPublic>{str(is_public).lower()}</IsPublic>")
 
 
 def read_public_access_block(body: bytes) -> str:

@@ -143,7 +143,7 @@ def test_a_policy_is_kept_as_it_was_sent(shared: Shared) -> None:
     assert shared.main.call("PUT", name, body.encode(), policy="").status == 204
     answer = shared.main.call("GET", name, policy="")
     assert (answer.body.decode(), answer.headers["content-type"]) == (body, "application/json")
-    assert shared.main.call("GET", name, policyStatus="").texts("IsPublic") == ["FALSE"]
+    assert shared.main.call("GET", name, policyStatus="").texts("IsPublic") == ["false"]
     assert shared.lena.call("GET", f"{name}/k").body == b"content"
     bad = shared.main.call("PUT", name, b"{}", policy="")
     assert outcome(bad) == (400, "MalformedPolicy")
