@@ -60,6 +60,14 @@ class DeletePolicy:
                 return mode
         return self.mode
 
+    def denies_below(self, prefix: str) -> bool:
+        """Whether it may deny a key that starts with this prefix; in doubt it does."""
+        if any(_covers(glob, prefix) for glob in (*self.scratch, *self.hide)):
+            return False
+        if self.mode is DeleteMode.DENY:
+            return True
+        return any(_states(glob, prefix) for glob in self.deny)
+
 
 PRESETS = {
     # Nothing is ever deleted.
@@ -145,12 +153,73 @@ def _mode(text: object) -> DeleteMode:
 @lru_cache(256)
 def _compiled(glob: str) -> re.Pattern[bytes]:
     """The glob as a pattern for whole keys."""
-    if glob.endswith("/"):
-        glob += "**"
-    pattern = "".join(_PIECES.get(piece) or re.escape(piece) for piece in _SPLIT.split(glob))
+    pattern = "".join(_PIECES.get(piece) or re.escape(piece) for piece in _pieces(glob))
     return re.compile(pattern.encode(), re.DOTALL)
 
 
+def _pieces(glob: str) -> list[str]:
+    return _SPLIT.split(glob + "**" if glob.endswith("/") else glob)
+
+
+def _covers(glob: str, prefix: str) -> bool:
+    """Whether a glob fits every key that starts with this prefix, by ending in `**`."""
+    steps = _steps(glob)
+    return steps[-1] == "**" and len(steps) - 1 in _states(glob, prefix)
+
+
+def _states(glob: str, prefix: str) -> set[int]:
+    """At which steps of a glob a key that starts with this prefix may be; at none: it never fits.
+
+    Whatever the step, there is a key that goes on from there to the end of the glob.
+    """
+    steps = _steps(glob)
+    states = _with_skips(steps, {0})
+    for character in prefix:
+        if not states:
+            break
+        following = set()
+        for at in states:
+            step = steps[at] if at < len(steps) else ""
+            if step in _LOOPS and (step != "*" or character != "/"):
+                following.add(at)
+            if step == character or (step == "?" and character != "/"):
+                following.add(at + 1)
+            if step == "**/" and character == "/":
+                following.add(at + 1)
+        states = _with_skips(steps, following)
+    return states
+
+
+def _with_skips(steps: Sequence[str], states: set[int]) -> set[int]:
+    """The states, and those that are reached from them without another character."""
+    reached, waiting = set(states), list(states)
+    while waiting:
+        at = waiting.pop()
+        step = steps[at] if at < len(steps) else ""
+        # Folders, once there is one, end in their slash: they are skipped as a whole or not at all.
+        for further in {"*": (1,), "**": (1,), _FOLDERS: (1, 2)}.get(step, ()):
+            if at + further not in reached:
+                reached.add(at + further)
+                waiting.append(at + further)
+    return reached
+
+
+@lru_cache(256)
+def _steps(glob: str) -> tuple[str, ...]:
+    """The glob as steps: single characters, `?`, loops, and a step before `**/` to skip it by."""
+    steps: list[str] = []
+    for piece in _pieces(glob):
+        if piece == "**/":
+            steps += (_FOLDERS, piece)
+        elif piece in _PIECES:
+            steps.append(piece)
+        else:
+            steps += piece
+    return tuple(steps)
+
+
+_LOOPS = frozenset({"*", "**", "**/"})
+_FOLDERS = "folders"
 _SPLIT = re.compile(r"(\*\*/|\*\*|\*|\?)")
 # A character is up to four bytes of UTF-8.
 _PIECES = {

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.delete_policy import (
     PRESETS,
@@ -112,3 +114,71 @@ def test_only_a_policy_without_exceptions_denies_all() -> None:
     assert DeletePolicy(deny=("a",)).denies_all
     assert not DeletePolicy(scratch=("a",)).denies_all
     assert not DeletePolicy(DeleteMode.HIDE, deny=("**",)).denies_all
+
+
+@pytest.mark.parametrize(
+    ("policy", "prefix", "denies"),
+    [
+        (DeletePolicy(), "", True),
+        (DeletePolicy(DeleteMode.HIDE), "", False),
+        (DeletePolicy(DeleteMode.HIDE), "tmp/", False),
+        (DeletePolicy(DeleteMode.HIDE, deny=("ledger/",)), "", True),
+        (DeletePolicy(DeleteMode.HIDE, deny=("ledger/",)), "led", True),
+        (DeletePolicy(DeleteMode.HIDE, deny=("ledger/",)), "ledger/2026/", True),
+        (DeletePolicy(DeleteMode.HIDE, deny=("ledger/",)), "ledgers", False),
+        (DeletePolicy(DeleteMode.HIDE, deny=("ledger/",)), "tmp/", False),
+        (DeletePolicy(DeleteMode.HIDE, deny=("**/*.keep",)), "tmp/", True),
+        (DeletePolicy(DeleteMode.HIDE, deny=("*.keep",)), "tmp/", False),
+        (DeletePolicy(DeleteMode.HIDE, deny=("*.keep",)), "tmp", True),
+        (DeletePolicy(DeleteMode.HIDE, deny=("a?c",)), "aé", True),
+        (DeletePolicy(DeleteMode.HIDE, deny=("a?c",)), "a/", False),
+        (DeletePolicy(DeleteMode.HIDE, deny=("a/**/b/",)), "a/x/y/", True),
+        (DeletePolicy(DeleteMode.HIDE, deny=("a/**/b/",)), "ab", False),
+        (DeletePolicy(DeleteMode.HIDE, hide=("ledger/old/",), deny=("ledger/",)), "ledger/", True),
+        (
+            DeletePolicy(DeleteMode.HIDE, hide=("ledger/old/",), deny=("ledger/",)),
+            "ledger/old/",
+            False,
+        ),
+        (DeletePolicy(hide=("tmp/",)), "tmp/", False),
+        (DeletePolicy(hide=("tmp/",)), "tmp/a", False),
+        (DeletePolicy(hide=("tmp/",)), "tmp", True),
+        (DeletePolicy(hide=("tmp/*",)), "tmp/", True),
+        (DeletePolicy(hide=("**",)), "", False),
+        (DeletePolicy(hide=("**/tmp/**",)), "a/b/tmp/", False),
+        (DeletePolicy(hide=("**/tmp/**",)), "tmp/", False),
+        (DeletePolicy(hide=("**/tmp/**",)), "a/b/tmp", True),
+        (DeletePolicy(hide=("tmp/",), deny=("**",)), "tmp/", False),
+        (DeletePolicy(scratch=("tmp/",)), "tmp/x", False),
+        (PRESETS["restic"], "snapshots/", True),
+        (PRESETS["rclone"], "", False),
+        (PRESETS["terraform"], "", False),
+    ],
+)
+def test_prefix_below_which_something_may_be_denied(
+    policy: DeletePolicy, prefix: str, denies: bool
+) -> None:
+    assert policy.denies_below(prefix) is denies
+
+
+GLOBS = st.lists(
+    st.lists(st.sampled_from(["a", "b", "/", "*", "**", "**/", "?"]), min_size=1, max_size=5).map(
+        "".join
+    ),
+    max_size=2,
+).map(tuple)
+KEYS = st.text("ab/é", max_size=5)
+
+
+@given(st.sampled_from([DeleteMode.DENY, DeleteMode.HIDE]), GLOBS, GLOBS, GLOBS, KEYS, KEYS)
+def test_nothing_is_denied_below_a_prefix_that_denies_nothing(
+    mode: DeleteMode,
+    scratch: tuple[str, ...],
+    hide: tuple[str, ...],
+    deny: tuple[str, ...],
+    prefix: str,
+    rest: str,
+) -> None:
+    policy = DeletePolicy(mode, scratch, hide, deny)
+    if policy.mode_of((prefix + rest).encode()) is DeleteMode.DENY:
+        assert policy.denies_below(prefix)
