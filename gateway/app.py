@@ -38,6 +38,7 @@ from gateway.data_dir import (
 )
 from gateway.delete_policy import parse_policy
 from gateway.deletes import DeletePolicies, Deletes
+from gateway.expired_objects import ExpiredObjects
 from gateway.ingest import Ingest
 from gateway.keys import KeyStore
 from gateway.listeners import BACKLOG, Listener
@@ -45,6 +46,7 @@ from gateway.md5_lanes import new_md5_lanes
 from gateway.objects import Objects
 from gateway.quotas import Quotas, QuotaStore
 from gateway.room import Room
+from gateway.s3.timestamps import MICROSECONDS
 from gateway.sharing import Sharing
 from gateway.stale_uploads import StaleUploads
 from gateway.uploads import Uploads
@@ -65,7 +67,7 @@ _INDEX_FLUSH_SECONDS = 2.0
 _CHECKPOINT_SECONDS = 5.0
 # Rules are of days; the first look is soon, for a server that is started often.
 _FIRST_SWEEP_SECONDS = 60.0
-_SWEEP_SECONDS = 3600.0
+_SWEEPS_A_DAY = 24
 # Objects made and not yet dropped.
 _COLLECT_AFTER = 20_000
 
@@ -265,7 +267,8 @@ class WorkerApp:
         self._uploads = Uploads(
             *parts, part_bytes_min=settings.part_bytes_min, new_id=_new_upload_id
         )
-        objects = Objects(*parts)
+        day_us = settings.lifecycle_day_seconds * MICROSECONDS
+        objects = Objects(*parts, day_us=day_us)
         reading = ByteBudget(settings.download_buffer_bytes_max)
         policies = _delete_policies(settings)
         services = self._services = Services(
@@ -305,6 +308,7 @@ class WorkerApp:
             )
             if settings.global_buckets
             else None,
+            day_us=day_us,
         )
         self.dispatcher = Dispatcher(
             services,
@@ -325,7 +329,7 @@ class WorkerApp:
             asyncio.create_task(self._checkpoint(), name="checkpoint"),
         ]
         if self._worker == 0:
-            self._tasks.append(asyncio.create_task(self._abort_stale_uploads(), name="lifecycle"))
+            self._tasks.append(asyncio.create_task(self._carry_out_lifecycles(), name="lifecycle"))
 
     def reconfigure(self, settings: Settings) -> None:
         """Take over the options that can change while running."""
@@ -365,16 +369,24 @@ class WorkerApp:
             except Exception:
                 log.exception("checkpoint failed")
 
-    async def _abort_stale_uploads(self) -> None:
+    async def _carry_out_lifecycles(self) -> None:
         """Do what lifecycle rules ask for; one worker of a store does."""
-        stale = StaleUploads(self._database, self._uploads)
-        await asyncio.sleep(_FIRST_SWEEP_SECONDS)
+        day_us = self._services.day_us
+        stale = StaleUploads(self._database, self._uploads, day_us)
+        expired = ExpiredObjects(self._database, self._services.deletes, day_us)
+        pause = self._settings.lifecycle_day_seconds / _SWEEPS_A_DAY
+        await asyncio.sleep(min(_FIRST_SWEEP_SECONDS, pause))
         while True:
             try:
                 await stale.abort_due(time.time_ns() // 1000)
             except Exception:
                 log.exception("stale uploads not aborted")
-            await asyncio.sleep(_SWEEP_SECONDS)
+            try:
+                await expired.hide_due(time.time_ns() // 1000)
+                await expired.remove_lone_markers()
+            except Exception:
+                log.exception("expired objects not hidden")
+            await asyncio.sleep(pause)
 
 
 def _now_seconds() -> int:

@@ -292,6 +292,11 @@ class Settings(BaseSettings):
         default=(),
         description="BUCKET=POLICY each; what `dsn-gateway buckets` set comes before.",
     )
+    lifecycle_day_seconds: int = Field(
+        default=86_400,
+        ge=1,
+        description="Length of a day to lifecycle rules; shorter ones are for trying rules out.",
+    )
 
     # Limits of connections
     upload_buffer_bytes_max: int = Field(

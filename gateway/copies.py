@@ -20,7 +20,7 @@ from gateway.catalog.queries import (
     find_notes,
     find_object,
     find_part_checksums,
-    find_sequence,
+    find_shown,
     find_version,
 )
 from gateway.catalog.records import MarkerRecord, ObjectRecord, PartRecord
@@ -308,8 +308,8 @@ class _Copy:
     def _is_onto_itself(self, connection: sqlite3.Connection) -> bool:
         """Whether the destination shows the source already; an older version is another one."""
         bucket = find_bucket(connection, self.new.account, self.new.bucket)
-        shown = find_sequence(connection, bucket.id, self.new.key) if bucket is not None else None
-        return shown is not None and shown[0] == self.source.sequence
+        shown = find_shown(connection, bucket.id, self.new.key) if bucket is not None else None
+        return shown is not None and shown.version == self.source.sequence
 
     def _notes(self, connection: sqlite3.Connection) -> dict[str, str]:
         """The tags of the one or of the other; locks and holds are never copied."""

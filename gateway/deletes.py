@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,7 +45,8 @@ class Deletion:
     """One key, or one version of it, that a client wants to be rid of.
 
     `bypass` asks to pass over a retention in GOVERNANCE mode. With `scratch_only` nothing but what
-    lies in a scratch area may be deleted.
+    lies in a scratch area may be deleted. `still` looks at the catalog, within the commit too, and
+    says whether there is anything to delete.
     """
 
     account: str
@@ -55,12 +56,17 @@ class Deletion:
     conditions: DeleteConditions = NO_DELETE_CONDITIONS
     bypass: bool = False
     scratch_only: bool = False
+    still: Callable[[sqlite3.Connection], bool] | None = None
 
 
 class Deleted(NamedTuple):
-    """What a deletion came to. `marker` is the delete marker that was put on or removed."""
+    """What a deletion came to. `marker` is the delete marker that was put on or removed.
+
+    `is_done` says whether there was anything to delete.
+    """
 
     marker: int | None = None
+    is_done: bool = True
 
 
 class DeletePolicies:
@@ -121,6 +127,25 @@ class Deletes:
         return await self._database.read(
             lambda connection: self._policies.find(connection, account, bucket)
         )
+
+    async def check_expiry(self, account: str, bucket: str, prefixes: Iterable[bytes]) -> None:
+        """Refuse lifecycle rules that would expire keys below prefixes where the policy denies it.
+
+        Raises S3Error: NotImplemented, or NoSuchBucket.
+        """
+
+        def check(connection: sqlite3.Connection) -> None:
+            policy = self._policies.find(connection, account, bucket)
+            for prefix in map(bytes.decode, prefixes):
+                if policy.denies_below(prefix):
+                    raise S3Error(
+                        ErrorCode.NotImplemented,
+                        "The delete policy of this bucket does not let a lifecycle rule hide what "
+                        f"is below the prefix '{prefix}'.",
+                    )
+
+        # There may be a thousand long prefixes.
+        await self._database.scan(check)
 
     async def announces_versions(self, account: str, bucket: str) -> bool:
         """Whether the bucket calls itself versioned; S3Error(NoSuchBucket).
@@ -198,7 +223,7 @@ class _Plan:
         except S3Error as error:
             return error
         except _NothingToDeleteError:
-            return Deleted()
+            return Deleted(is_done=False)
         return None
 
     def decide(self, connection: sqlite3.Connection) -> None:
@@ -215,6 +240,8 @@ class _Plan:
         self._removed, self._removed_marker = (), None
         bucket = find_bucket(connection, wanted.account, wanted.bucket)
         assert bucket is not None, "its policy was found"
+        if wanted.still is not None and not wanted.still(connection):
+            raise _NothingToDeleteError
         if wanted.version_id is not None:
             self._remove_version(connection, bucket.id, wanted.version_id, mode)
             return
@@ -276,5 +303,5 @@ class _Plan:
         except S3Error as error:
             return error
         except _NothingToDeleteError:
-            return Deleted()
+            return Deleted(is_done=False)
         return Deleted(self._removed_marker if self._removed else record.sequence)

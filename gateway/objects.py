@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -21,23 +22,28 @@ from dsn.node import NO_OPTIONS, UploadOptions
 from gateway.buckets import Buckets, bucket_of
 from gateway.catalog.database import Database
 from gateway.catalog.queries import (
+    Shown,
     VersionRow,
     find_bucket,
     find_newest,
     find_object,
     find_part_checksums,
-    find_sequence,
+    find_shown,
     find_version,
     seek_objects,
     seek_versions,
+    setting_sequence,
 )
 from gateway.catalog.records import NoteRecord, ObjectRecord, Record
 from gateway.commits import Change, Committer, Places, UnsettledCommitError
 from gateway.digests import BodyDigests
+from gateway.expirations import ExpirationDates
 from gateway.ingest import Body, Ingest, IngestedFile
 from gateway.quotas import Condition, Quotas
 from gateway.s3.conditions import NO_CONDITIONS, Conditions, check_write
 from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.lifecycle import SETTING as LIFECYCLE
+from gateway.s3.lifecycle_rules import DAY_US
 from gateway.s3.listing import ListRequest, ObjectEntry, Page, list_page
 from gateway.s3.timestamps import http_date
 from gateway.s3.version_ids import parse_version_id, version_id
@@ -89,7 +95,10 @@ class NewObject:
 
 
 class Objects:
-    """Objects of all accounts, over one store and one catalog."""
+    """Objects of all accounts, over one store and one catalog.
+
+    `day_us` is how long a day is to lifecycle rules, in microseconds.
+    """
 
     def __init__(
         self,
@@ -98,13 +107,16 @@ class Objects:
         committer: Committer,
         ingest: Ingest,
         buckets: Buckets,
+        *,
+        day_us: int = DAY_US,
     ) -> None:
         self._store = store
         self._database = database
         self._committer = committer
         self._ingest = ingest
         self._buckets = buckets
-        self._versions = _KnownVersions()
+        self._expirations = ExpirationDates(day_us, time.monotonic)
+        self._versions = _KnownVersions(self._expirations)
         self._settling: set[asyncio.Task[ObjectRecord]] = set()
         self._nodes = KnownNodes()
 
@@ -201,6 +213,18 @@ class Objects:
             if found is None:
                 bucket_of(connection, account, bucket)
             return found
+
+        return await self._database.read(look)
+
+    async def expiration(self, record: ObjectRecord) -> str | None:
+        """What x-amz-expiration says of an object just stored; None where no rule is about it."""
+        row = await self._buckets.last_seen(record.account, record.bucket)
+        if self._expirations.lacks_rules(row.id):
+            return None
+
+        def look(connection: sqlite3.Connection) -> str | None:
+            rules = setting_sequence(connection, row.id, LIFECYCLE)
+            return self._expirations.text(connection, row.id, rules, record)
 
         return await self._database.read(look)
 
@@ -315,35 +339,36 @@ def _change(
 
 
 class _KnownVersions:
-    """Versions read lately, by sequence number, each with the number of its last note.
+    """Versions that keys showed lately, by sequence number, each with the numbers it was read by.
 
-    But for its notes a version never changes. One thread uses this.
+    But for its notes a version never changes, and but for the rules of its bucket nor does when it
+    expires. One thread uses this.
     """
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[int, tuple[VersionRow, int]] = OrderedDict()
+    def __init__(self, expirations: ExpirationDates) -> None:
+        self._expirations = expirations
+        self._known: OrderedDict[int, tuple[VersionRow, Shown]] = OrderedDict()
 
     def find(self, connection: sqlite3.Connection, bucket: int, key: bytes) -> VersionRow | None:
         """What a key shows now, or the delete marker that hides it.
 
         Which version that is always comes from the catalog.
         """
-        found = find_sequence(connection, bucket, key)
-        if found is None:
+        shown = find_shown(connection, bucket, key)
+        if shown is None:
             return find_newest(connection, bucket, key)
-        return self.get(connection, *found)
-
-    def get(
-        self, connection: sqlite3.Connection, sequence: int, last_note: int
-    ) -> VersionRow | None:
-        """The version with this number, as of its last note."""
-        known = self._known.get(sequence)
-        if known is not None and known[1] == last_note:
-            self._known.move_to_end(sequence)
+        known = self._known.get(shown.version)
+        if known is not None and known[1] == shown:
+            self._known.move_to_end(shown.version)
             return known[0]
-        version = find_version(connection, sequence)
-        if version is not None and _bytes_of(version) <= _KNOWN_BYTES_MAX:
-            self._known[sequence] = version, last_note
+        version = find_version(connection, shown.version)
+        if version is None:
+            return None
+        if shown.rules:
+            text = self._expirations.text(connection, bucket, shown.rules, version)
+            version = replace(version, expiration=text)
+        if _bytes_of(version) <= _KNOWN_BYTES_MAX:
+            self._known[shown.version] = version, shown
             if len(self._known) > _KNOWN_MAX:
                 self._known.popitem(last=False)
         return version

@@ -1,7 +1,6 @@
 """Aborts multipart uploads that were left behind, where a bucket's lifecycle rules say so.
 
-Nothing of such an upload was ever an object, so this is the one rule of a lifecycle that permanent
-storage can carry out.
+Nothing of such an upload was ever an object.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpu-abort-incomplete-mpu-lifecycle-config.html
 """
@@ -16,32 +15,34 @@ import structlog
 from gateway.catalog.database import Database
 from gateway.catalog.queries import UploadRow, buckets_with_setting, seek_uploads
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.lifecycle import AbortRule, abort_rules
+from gateway.s3.lifecycle import SETTING, abort_rules
+from gateway.s3.lifecycle_rules import DAY_US, AbortRule
 from gateway.s3.listing import successor
 from gateway.uploads import Uploads
 
 log = structlog.get_logger()
 
-SETTING = "lifecycle"
-"""The name of the setting that holds the rules of a bucket."""
-
 _PAGE = 1000
 
 
 class StaleUploads:
-    """The uploads of all accounts that their buckets' rules want aborted."""
+    """The uploads of all accounts that their buckets' rules want aborted.
 
-    def __init__(self, database: Database, uploads: Uploads) -> None:
+    `day_us` is how long a day is to the rules, in microseconds.
+    """
+
+    def __init__(self, database: Database, uploads: Uploads, day_us: int = DAY_US) -> None:
         self._database = database
         self._uploads = uploads
+        self._day_us = day_us
 
     async def abort_due(self, now_us: int) -> int:
         """Abort every upload that is due, as of microseconds since 1970; how many there were."""
         aborted = 0
         configured = await self._database.scan(partial(buckets_with_setting, setting=SETTING))
-        for bucket, document in configured:
-            for rule in abort_rules(document):
-                async for upload in self._due(bucket, rule, now_us):
+        for bucket in configured:
+            for rule in abort_rules(bucket.document, self._day_us):
+                async for upload in self._due(bucket.id, rule, now_us):
                     aborted += await self._abort(upload)
         if aborted:
             log.info("stale uploads aborted", uploads=aborted)

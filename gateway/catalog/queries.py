@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from dsn.layout import Layout, decode_layout
 from gateway.catalog.records import PartRecord
 from gateway.catalog.sequence import WORKER_BITS, sequence_micros
+from gateway.s3.lifecycle import SETTING as LIFECYCLE_SETTING
 from gateway.s3.listing import Folding, ObjectEntry, successor
 from gateway.s3.version_listing import VersionEntry, VersionPosition
 
@@ -32,6 +33,28 @@ class BucketRow:
     id: int
     name: str
     created_us: int
+
+
+class ConfiguredBucket(NamedTuple):
+    """A bucket, by its row id, and the document and the sequence number of one of its settings."""
+
+    id: int
+    account: str
+    name: str
+    sequence: int
+    document: str
+
+
+class Shown(NamedTuple):
+    """What a key shows now, by numbers that change as soon as anything about it does.
+
+    The sequence numbers of the version, of its last note, and of the lifecycle rules of its
+    bucket; 0 for none.
+    """
+
+    version: int
+    note: int
+    rules: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +78,8 @@ class VersionRow:
     log_offset: int
     # What may change about it, as it was when this was read; `find_version` alone fills it in.
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
+    # When a rule hides it, as x-amz-expiration says it; known of what was found by its key alone.
+    expiration: str | None = field(default=None, compare=False)
     # What others make of the row, kept as long as the row itself is.
     derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -165,6 +190,17 @@ _NAMES_TO_END = _NAMES.format(before_stop="TRUE")
 _UNFOLDED_MIN = 32
 
 
+_SHOWN = f"""
+SELECT o.sequence,
+    coalesce((SELECT max(n.sequence) FROM notes n WHERE n.version = o.sequence), 0),
+    coalesce((
+        SELECT s.sequence FROM settings s
+        WHERE s.bucket = o.bucket AND s.name = '{LIFECYCLE_SETTING}' AND s.document IS NOT NULL
+    ), 0)
+FROM objects o WHERE o.bucket = ? AND o.key = ?
+"""
+
+
 def find_bucket(connection: sqlite3.Connection, account: str, name: str) -> BucketRow | None:
     """The account's bucket of this name."""
     row = connection.execute(
@@ -219,17 +255,48 @@ def find_object(connection: sqlite3.Connection, bucket: int, key: bytes) -> Vers
     return _version(row) if row else None
 
 
-def find_sequence(
-    connection: sqlite3.Connection, bucket: int, key: bytes
-) -> tuple[int, int] | None:
-    """The sequence numbers of the version that a key shows now and of its last note (else 0)."""
-    row: tuple[int, int] | None = connection.execute(
-        "SELECT o.sequence, "
-        "coalesce((SELECT max(n.sequence) FROM notes n WHERE n.version = o.sequence), 0) "
-        "FROM objects o WHERE o.bucket = ? AND o.key = ?",
-        (bucket, key),
-    ).fetchone()
-    return row
+def find_shown(connection: sqlite3.Connection, bucket: int, key: bytes) -> Shown | None:
+    """What a key shows now, by numbers."""
+    row = connection.execute(_SHOWN, (bucket, key)).fetchone()
+    return Shown(*row) if row else None
+
+
+def seek_shown(
+    connection: sqlite3.Connection, bucket: int, start: bytes, stop: bytes | None, limit: int
+) -> list[tuple[bytes, int, int]]:
+    """The first `limit` keys of a bucket from `start` on, before `stop`, in byte order.
+
+    Each with the sequence number and the size, in bytes, of the version that it shows.
+    """
+    query = "SELECT key, sequence, size FROM objects WHERE bucket = ? AND key >= ? "
+    if stop is None:
+        rows = connection.execute(query + "ORDER BY key LIMIT ?", (bucket, start, limit))
+    else:
+        rows = connection.execute(
+            query + "AND key < ? ORDER BY key LIMIT ?", (bucket, start, stop, limit)
+        )
+    return rows.fetchall()
+
+
+def seek_newest(
+    connection: sqlite3.Connection, bucket: int, start: bytes, stop: bytes | None, limit: int
+) -> list[tuple[bytes, int, bool]]:
+    """The first `limit` keys of a bucket that have a past, from `start` on, before `stop`.
+
+    In byte order, each with the sequence number of its newest version, and whether that is a
+    delete marker and all that there is.
+    """
+    before_stop = "" if stop is None else "AND key < :stop "
+    # Of the versions the index alone is read: what there is but one of, and not shown, is a marker.
+    rows = connection.execute(
+        "SELECT key, newest, versions = 1 AND NOT EXISTS ("
+        "SELECT 1 FROM objects o WHERE o.bucket = :bucket AND o.key = found.key) FROM ("
+        "SELECT key, max(sequence) AS newest, count(*) AS versions FROM versions "
+        f"WHERE bucket = :bucket AND key >= :start {before_stop}"
+        "GROUP BY key ORDER BY key LIMIT :limit) AS found",
+        {"bucket": bucket, "start": start, "stop": stop, "limit": limit},
+    )
+    return [(key, newest, bool(is_lone)) for key, newest, is_lone in rows]
 
 
 def last_note(connection: sqlite3.Connection, version: int) -> int:
@@ -260,13 +327,24 @@ def find_settings(connection: sqlite3.Connection, name: str, setting: str) -> li
     return [row[0] for row in rows]
 
 
-def buckets_with_setting(connection: sqlite3.Connection, setting: str) -> list[tuple[int, str]]:
+def buckets_with_setting(connection: sqlite3.Connection, setting: str) -> list[ConfiguredBucket]:
     """Every bucket that has this setting, by its row id, and what it is configured to."""
-    return connection.execute(
-        "SELECT bucket, document FROM settings WHERE name = ? AND document IS NOT NULL "
-        "ORDER BY bucket",
+    rows = connection.execute(
+        "SELECT b.id, b.account, b.name, s.sequence, s.document "
+        "FROM settings s JOIN buckets b ON b.id = s.bucket "
+        "WHERE s.name = ? AND s.document IS NOT NULL ORDER BY b.id",
         (setting,),
-    ).fetchall()
+    )
+    return [ConfiguredBucket(*row) for row in rows]
+
+
+def setting_sequence(connection: sqlite3.Connection, bucket: int, name: str) -> int:
+    """The sequence number of what a bucket is configured to under this name; 0 for nothing."""
+    row = connection.execute(
+        "SELECT sequence FROM settings WHERE bucket = ? AND name = ? AND document IS NOT NULL",
+        (bucket, name),
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def find_setting(connection: sqlite3.Connection, bucket: int, name: str) -> str | None:

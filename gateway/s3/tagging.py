@@ -37,7 +37,7 @@ def read_tagging(body: bytes, *, tags_max: int) -> Tags:
         if fields.keys() != {"Key", "Value"}:
             refuse_malformed()
         tags.append((fields["Key"], fields["Value"]))
-    return _checked(tags, tags_max)
+    return check_tags(tags, tags_max)
 
 
 def parse_tagging_header(value: str) -> Tags:
@@ -57,7 +57,33 @@ def parse_tagging_header(value: str) -> Tags:
             _refuse_header(value)
     if len({key for key, _ in tags}) < len(tags):
         _refuse_header(value)
-    return _checked(tags, OBJECT_TAGS_MAX)
+    return check_tags(tags, OBJECT_TAGS_MAX)
+
+
+def check_tags(tags: Sequence[tuple[str, str]], tags_max: int) -> Tags:
+    """The tags, of which there may be so many; S3Error as `read_tagging`."""
+    if len(tags) > tags_max:
+        kind = "Object tags" if tags_max == OBJECT_TAGS_MAX else "Bucket tag count"
+        raise S3Error(ErrorCode.BadRequest, f"{kind} cannot be greater than {tags_max}")
+    if len({key for key, _ in tags}) < len(tags):
+        raise S3Error(ErrorCode.InvalidTag, "Cannot provide multiple Tags with the same key")
+    for key, value in tags:
+        if not key or len(key) > KEY_CHARACTERS_MAX or not _is_plain(key):
+            raise S3Error(
+                ErrorCode.InvalidTag, "The TagKey you have provided is invalid", TagKey=key
+            )
+        if key.lower().startswith("aws:"):
+            raise S3Error(
+                ErrorCode.InvalidTag, "System tags cannot be added/updated by requester", TagKey=key
+            )
+        if len(value) > VALUE_CHARACTERS_MAX or not _is_plain(value):
+            raise S3Error(
+                ErrorCode.InvalidTag,
+                "The TagValue you have provided is invalid",
+                TagKey=key,
+                TagValue=value,
+            )
+    return tuple(tags)
 
 
 def encode_tags(tags: Tags) -> str | None:
@@ -86,31 +112,6 @@ def write_tagging(tags: Tags) -> bytes:
 
 # Besides letters, digits and spaces of any script.
 _PUNCTUATION = frozenset("_.:/=+-@")
-
-
-def _checked(tags: Sequence[tuple[str, str]], tags_max: int) -> Tags:
-    if len(tags) > tags_max:
-        kind = "Object tags" if tags_max == OBJECT_TAGS_MAX else "Bucket tag count"
-        raise S3Error(ErrorCode.BadRequest, f"{kind} cannot be greater than {tags_max}")
-    if len({key for key, _ in tags}) < len(tags):
-        raise S3Error(ErrorCode.InvalidTag, "Cannot provide multiple Tags with the same key")
-    for key, value in tags:
-        if not key or len(key) > KEY_CHARACTERS_MAX or not _is_plain(key):
-            raise S3Error(
-                ErrorCode.InvalidTag, "The TagKey you have provided is invalid", TagKey=key
-            )
-        if key.lower().startswith("aws:"):
-            raise S3Error(
-                ErrorCode.InvalidTag, "System tags cannot be added/updated by requester", TagKey=key
-            )
-        if len(value) > VALUE_CHARACTERS_MAX or not _is_plain(value):
-            raise S3Error(
-                ErrorCode.InvalidTag,
-                "The TagValue you have provided is invalid",
-                TagKey=key,
-                TagValue=value,
-            )
-    return tuple(tags)
 
 
 def _is_plain(text: str) -> bool:

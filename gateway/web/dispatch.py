@@ -38,10 +38,10 @@ from gateway.s3.bucket_settings import (
     read_request_payment,
 )
 from gateway.s3.errors import ErrorCode, S3Error
+from gateway.s3.lifecycle import SETTING as LIFECYCLE_SETTING
 from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
 from gateway.s3.query import parse_query
 from gateway.sharing import OWNERSHIP, POLICY, PUBLIC_ACCESS_BLOCK
-from gateway.stale_uploads import SETTING as LIFECYCLE_SETTING
 from gateway.web import cross_origin
 from gateway.web.admission import admit, veil
 from gateway.web.authentication import Authenticator

@@ -11,6 +11,7 @@ from gateway.deletes import Deletes
 from gateway.ingest import Ingest
 from gateway.objects import Objects
 from gateway.quotas import WARNING_HEADER
+from gateway.s3.lifecycle_rules import DAY_US
 from gateway.sharing import Sharing
 from gateway.uploads import Uploads
 from gateway.web.bodies import VerifiedBody
@@ -36,6 +37,7 @@ class Services:
     `cid_header` is the name, in lower case, of the header that carries an object's CID.
 
     `sharing` is None where every account has buckets of its own.
+    `day_us` is how long a day is to lifecycle rules, in microseconds.
 
     `check_room` raises S3Error(InsufficientStorage) when so many bytes more do not fit the disk.
     """
@@ -53,6 +55,7 @@ class Services:
     now_seconds: Callable[[], int]
     check_room: Callable[[int], None]
     sharing: Sharing | None = None
+    day_us: int = DAY_US
 
     def payload(self, request: S3Request) -> VerifiedBody:
         """The body of an object or part, refused at once where it cannot be taken."""

@@ -37,8 +37,6 @@ NOTES = {
     "PutBucketCors": "Replaces the rules; preflights and reads follow them.",
     "DeleteBucketCors": "Removes them.",
     "GetBucketLifecycleConfiguration": "404 NoSuchLifecycleConfiguration without.",
-    "PutBucketLifecycleConfiguration": "AbortIncompleteMultipartUpload works. Rules that expire or "
-    "move objects are 501.",
     "DeleteBucketLifecycle": "Removes the rules.",
     "PutObjectLockConfiguration": "Object lock is on in every bucket; a default rule is kept and "
     "given back.",
@@ -85,8 +83,10 @@ DIFFERENCES = (
     ),
     (
         "Lifecycle",
-        "only AbortIncompleteMultipartUpload; expiration and transition are 501",
-        "a rule that is accepted and not kept would be a silent yes",
+        "Expiration hides what a key shows, and is 501 unless the delete policy allows that for "
+        "all keys below its prefix; NoncurrentVersionExpiration and transitions are 501; "
+        "x-amz-expiration is not told of a version by its id",
+        "a rule that is accepted and not kept would be a silent yes; see [deleting](deleting.md)",
     ),
     (
         "Object lock",

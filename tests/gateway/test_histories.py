@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from gateway.data_dir import DataPaths
 from gateway.delete_policy import SETTING_NAME, DeleteMode, DeletePolicy, encode_policy
 from gateway.deletes import Deletion
 from gateway.digests import BodyDigests
+from gateway.expired_objects import ExpiredObjects
 from gateway.maintenance import verify
 from gateway.objects import NewObject
 from gateway.s3.conditions import NO_CONDITIONS
 from gateway.s3.copy_source import CopySource, CopyWish
 from gateway.s3.errors import S3Error
+from gateway.s3.lifecycle import SETTING as LIFECYCLE
+from gateway.s3.lifecycle import read_lifecycle
+from gateway.s3.lifecycle_rules import DAY_US
 from gateway.s3.ranges import ByteSpan
 from gateway.s3.version_ids import version_id
 from gateway.uploads import UploadTarget
@@ -27,6 +32,12 @@ from tests.support.parts import Parts, recover, tables, target
 
 KEYS = ("plain", "folder/a", "folder/b", "locks/a", "locks/b")
 POLICY = DeletePolicy(DeleteMode.HIDE, scratch=("locks/",))
+RULES = (
+    "<LifecycleConfiguration><Rule><ID>a</ID><Prefix>{0}</Prefix><Status>Enabled</Status>"
+    "<Expiration><Days>1</Days></Expiration></Rule><Rule><ID>b</ID><Prefix>{0}</Prefix>"
+    "<Status>Enabled</Status><Expiration><ExpiredObjectDeleteMarker>true"
+    "</ExpiredObjectDeleteMarker></Expiration></Rule></LifecycleConfiguration>"
+)
 WISH = CopyWish(NO_CONDITIONS, replaces_metadata=False, replaces_tags=False)
 
 
@@ -48,6 +59,7 @@ class Client:
             (self.rename, 3),
             (self.annotate, 3),
             (self.configure, 1),
+            (self.expire, 1),
             (self.upload, 3),
             (self.come_and_go, 6),
         )
@@ -103,6 +115,15 @@ class Client:
     async def configure(self) -> None:
         document = self.rng.choice([None, encode_policy(POLICY)])
         await self.parts.buckets.configure("main", "bucket", SETTING_NAME, document)
+
+    async def expire(self) -> None:
+        """What lifecycle rules do in some years."""
+        prefix = self.rng.choice(["plain", "folder/", "locks/"])
+        document = read_lifecycle(RULES.format(prefix).encode(), lambda: "rule")
+        await self.parts.buckets.configure("main", "bucket", LIFECYCLE, document)
+        expired = ExpiredObjects(self.parts.database, self.parts.deletes)
+        await expired.hide_due(time.time_ns() // 1000 + 1000 * DAY_US)
+        await expired.remove_lone_markers()
 
     async def come_and_go(self) -> None:
         """What happens to a bucket that is removed and made anew."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from gateway.s3.lifecycle import DAY_US, read_lifecycle
-from gateway.stale_uploads import SETTING, StaleUploads
+from gateway.s3.lifecycle import SETTING, read_lifecycle
+from gateway.s3.lifecycle_rules import DAY_US
+from gateway.stale_uploads import StaleUploads
 from tests.support.parts import Parts, etag, recover, tables, target
 
 RULES = (
@@ -19,7 +20,7 @@ LATER_US = time.time_ns() // 1000 + 4 * DAY_US
 
 
 async def configure(parts: Parts, status: str) -> None:
-    document = read_lifecycle(RULES.format(status).encode())
+    document = read_lifecycle(RULES.format(status).encode(), lambda: "rule")
     await parts.buckets.configure("main", "bucket", SETTING, document)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from gateway.s3.cors import read_cors
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.lifecycle import read_lifecycle
+from gateway.s3.lifecycle import SETTING as LIFECYCLE_SETTING
+from gateway.s3.lifecycle import expiring_prefixes, read_lifecycle
 from gateway.s3.object_lock import LOCK_CONFIGURATION, read_lock_configuration
 from gateway.s3.tagging import (
     BUCKET_TAGS_MAX,
@@ -18,7 +20,6 @@ from gateway.s3.tagging import (
     write_tagging,
 )
 from gateway.s3.xml_writer import write_configuration
-from gateway.stale_uploads import SETTING as LIFECYCLE_SETTING
 from gateway.web import cross_origin
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
@@ -106,8 +107,21 @@ def removes(setting: str) -> Handler:
 get_bucket_cors = shows(cross_origin.SETTING, ErrorCode.NoSuchCORSConfiguration)
 put_bucket_cors = keeps(cross_origin.SETTING, read_cors)
 get_bucket_lifecycle = shows(LIFECYCLE_SETTING, ErrorCode.NoSuchLifecycleConfiguration)
-put_bucket_lifecycle = keeps(LIFECYCLE_SETTING, read_lifecycle)
 put_object_lock_configuration = keeps(OBJECT_LOCK, read_lock_configuration)
+
+
+async def put_bucket_lifecycle(services: Services, request: S3Request) -> web.StreamResponse:
+    """Replace the rules: AbortIncompleteMultipartUpload, and Expiration where deletes may hide.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLifecycleConfiguration.html
+    """
+    names = (request.account, request.bucket)
+    await services.buckets.get(*names)
+    document = read_lifecycle(await services.document(request), _new_rule_id)
+    if prefixes := expiring_prefixes(document):
+        await services.deletes.check_expiry(*names, prefixes)
+    await services.buckets.configure(*names, LIFECYCLE_SETTING, document)
+    return empty_response(200)
 
 
 async def get_object_lock_configuration(
@@ -116,6 +130,10 @@ async def get_object_lock_configuration(
     """What was set, else what is so: objects can be locked, and no rule locks them by default."""
     kept = await services.buckets.setting(request.account, request.bucket, OBJECT_LOCK)
     return xml_response(write_configuration(kept or LOCK_CONFIGURATION))
+
+
+def _new_rule_id() -> str:
+    return secrets.token_urlsafe(36)
 
 
 async def get_bucket_tagging(services: Services, request: S3Request) -> web.StreamResponse:

@@ -26,7 +26,12 @@ from gateway.s3.xml_writer import CopyResult, write_copy_object, write_copy_part
 from gateway.web.admission import admit_source, check_deletion
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
-from gateway.web.handlers.objects import VERSION_HEADER, checksum_elements, new_object
+from gateway.web.handlers.objects import (
+    VERSION_HEADER,
+    checksum_elements,
+    expiration_headers,
+    new_object,
+)
 from gateway.web.handlers.uploads import find_upload
 from gateway.web.long_answers import answer_at_length
 from gateway.web.requests import S3Request
@@ -51,6 +56,7 @@ async def copy_object(services: Services, request: S3Request) -> web.StreamRespo
         VERSION_HEADER: version_id(record.sequence),
         SOURCE_VERSION_HEADER: version_id(copied.source.sequence),
         services.cid_header: cid_text(record.root),
+        **await expiration_headers(services, record),
         **services.notices(request),
     }
     return xml_response(write_copy_object(result), headers=headers)

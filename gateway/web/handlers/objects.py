@@ -22,6 +22,7 @@ from gateway.s3.conditions import (
 )
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
+from gateway.s3.lifecycle_rules import EXPIRATION_HEADER
 from gateway.s3.metadata import (
     ObjectMetadata,
     parse_metadata,
@@ -66,6 +67,7 @@ async def store(
 
     record = await services.objects.put(new, payload.body, payload.digests, check)
     headers = stored_headers(services, record)
+    headers.update(await expiration_headers(services, record))
     headers.update(services.notices(request))
     return record, headers
 
@@ -177,6 +179,12 @@ def stored_headers(services: Services, record: ObjectRecord) -> dict[str, str]:
     return headers
 
 
+async def expiration_headers(services: Services, record: ObjectRecord) -> dict[str, str]:
+    """When a lifecycle rule will hide the object that was stored, where one is about it."""
+    text = await services.objects.expiration(record)
+    return {} if text is None else {EXPIRATION_HEADER: text}
+
+
 async def find_version(services: Services, request: S3Request) -> VersionRow:
     """The version that a request reads; raises as `Objects.get`."""
     if request.version is not None:
@@ -202,6 +210,8 @@ def _version_headers(services: Services, request: S3Request, version: VersionRow
     if version.notes and request.identity.is_anonymous:
         for name in note_headers(version.notes):
             del headers[name]
+    if version.expiration is not None and not request.identity.is_anonymous:
+        headers[EXPIRATION_HEADER] = version.expiration
     return headers
 
 

@@ -23,7 +23,9 @@ from gateway.s3.checksums import (
 from gateway.s3.conditions import parse_conditions
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import quote_etag
-from gateway.s3.lifecycle import abort_headers, abort_rules
+from gateway.s3.lifecycle import SETTING as LIFECYCLE
+from gateway.s3.lifecycle import abort_rules
+from gateway.s3.lifecycle_rules import abort_headers
 from gateway.s3.metadata import ObjectMetadata
 from gateway.s3.part_list import RequestedPart, gives_etag, parse_part_number, require_checksums
 from gateway.s3.upload_listing import PartEntry, PartsPage, parse_list_parts, parts_page
@@ -35,13 +37,13 @@ from gateway.s3.xml_writer import (
     write_initiate_multipart_upload,
     write_list_parts,
 )
-from gateway.stale_uploads import SETTING as LIFECYCLE
 from gateway.uploads import UploadTarget
 from gateway.web.authorization import authorize_upload
 from gateway.web.handlers.buckets import upload_owner
 from gateway.web.handlers.objects import (
     VERSION_HEADER,
     checksum_elements,
+    expiration_headers,
     new_object,
     upload_options,
 )
@@ -136,7 +138,8 @@ async def _abort_headers(services: Services, target: UploadTarget) -> dict[str, 
     if document is None:
         return {}
     upload = await services.uploads.find(target)
-    return abort_headers(abort_rules(document), target.key, upload.created_us)
+    rules = abort_rules(document, services.day_us)
+    return abort_headers(rules, target.key, upload.created_us)
 
 
 async def _complete(
@@ -193,6 +196,8 @@ async def _complete(
         services.cid_header: cid_text(done.root),
         **services.notices(request),
     }
+    if isinstance(done, ObjectRecord):
+        headers |= await expiration_headers(services, done)
     return xml_response(result, headers=headers)
 
 

@@ -204,7 +204,7 @@ READERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "LegalHold": (xml(read_legal_hold), DOCUMENTS),
     "ObjectLockConfiguration": (xml(read_lock_configuration), DOCUMENTS),
     "CORSConfiguration": (xml(read_cors), DOCUMENTS),
-    "LifecycleConfiguration": (xml(read_lifecycle), DOCUMENTS),
+    "LifecycleConfiguration": (xml(read_lifecycle, new_id=str), DOCUMENTS),
     "PublicAccessBlock": (xml(read_public_access_block), DOCUMENTS),
     "OwnershipControls": (xml(read_ownership_controls, has_lists=True), DOCUMENTS),
     "AccessControlPolicy": (xml(read_acl, owner="me", is_account="me".__eq__), DOCUMENTS),

@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+import itertools
+from datetime import UTC, datetime
+
 import pytest
 
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.lifecycle import DAY_US, AbortRule, abort_headers, abort_rules, read_lifecycle
+from gateway.s3.lifecycle import (
+    abort_rules,
+    expiration_rules,
+    expiring_prefixes,
+    marker_prefixes,
+)
+from gateway.s3.lifecycle import read_lifecycle as read_with_ids
+from gateway.s3.lifecycle_rules import AbortRule, ExpirationRule, ObjectFilter
 
 
 def abort(days: object = 3) -> str:
@@ -20,12 +30,20 @@ def rule(
     return f"<Rule>{name}{where}<Status>{status}</Status>{action}</Rule>"
 
 
-TAGGED = "<Filter><Tag><Key>a</Key><Value>b</Value></Tag></Filter>"
+TAG = "<Tag><Key>{}</Key><Value>{}</Value></Tag>"
+TAGGED = f"<Filter>{TAG.format('a', 'b')}</Filter>"
 EXPIRE = "<Expiration>{}</Expiration>"
+DAYS = EXPIRE.format("<Days>1</Days>")
+MARKER = EXPIRE.format("<ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker>")
 
 
 def document(*rules: str) -> bytes:
     return f"<LifecycleConfiguration>{''.join(rules)}</LifecycleConfiguration>".encode()
+
+
+def read_lifecycle(body: bytes) -> str:
+    numbers = itertools.count(1)
+    return read_with_ids(body, lambda: f"made-{next(numbers)}")
 
 
 @pytest.mark.parametrize(
@@ -40,11 +58,87 @@ def document(*rules: str) -> bytes:
     ],
 )
 def test_rule_is_kept_and_read(where: str, prefix: bytes) -> None:
-    kept = read_lifecycle(document(rule(where, name="one"), rule(where, status="Disabled")))
+    action = abort() + DAYS
+    kept = read_lifecycle(
+        document(rule(where, name="one", action=action), rule(where, status="Disabled"))
+    )
     assert read_lifecycle(kept.encode()) == kept
     assert abort_rules(kept) == (AbortRule(prefix, 3, "one"),)
+    assert expiration_rules(kept) == (ExpirationRule("one", ObjectFilter(prefix), 1),)
     assert "<ID>one</ID>" in kept
+    assert "<ID>made-1</ID>" in kept
     assert kept.count("<Rule>") == 2
+
+
+TAG_A, TAG_B = TAG.format("a", "b"), TAG.format("c", "x y")
+ABOVE = "<ObjectSizeGreaterThan>{}</ObjectSizeGreaterThan>"
+BELOW = "<ObjectSizeLessThan>{}</ObjectSizeLessThan>"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        (TAG_A, ObjectFilter(tags=(("a", "b"),))),
+        (TAG.format("empty", ""), ObjectFilter(tags=(("empty", ""),))),
+        (ABOVE.format(0), ObjectFilter(size_greater_than=0)),
+        (BELOW.format(7), ObjectFilter(size_less_than=7)),
+        (f"<And>{TAG_B}{TAG_A}</And>", ObjectFilter(tags=(("c", "x y"), ("a", "b")))),
+        (f"<And><Prefix>p</Prefix>{TAG_A}</And>", ObjectFilter(b"p", (("a", "b"),))),
+        (
+            f"<And><Prefix>p</Prefix>{TAG_A}{ABOVE.format(1)}{BELOW.format(3)}</And>",
+            ObjectFilter(b"p", (("a", "b"),), 1, 3),
+        ),
+    ],
+)
+def test_filter_is_kept_and_read(conditions: str, expected: ObjectFilter) -> None:
+    kept = read_lifecycle(document(rule(f"<Filter>{conditions}</Filter>", action=DAYS)))
+    assert f"<Filter>{conditions}</Filter>" in kept
+    assert read_lifecycle(kept.encode()) == kept
+    assert [found.filter for found in expiration_rules(kept)] == [expected]
+    assert expiring_prefixes(kept) == {expected.prefix}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept_date"),
+    [
+        ("2030-01-31T00:00:00Z", "2030-01-31"),
+        ("2030-01-31T00:00:00.000Z", "2030-01-31"),
+        ("2030-01-31T02:00:00+02:00", "2030-01-31"),
+        (" 2015-01-01T00:00:00Z ", "2015-01-01"),
+        ("0001-01-01T00:00:00Z", "0001-01-01"),
+    ],
+)
+def test_date_is_kept_and_read(given: str, kept_date: str) -> None:
+    kept = read_lifecycle(document(rule(action=EXPIRE.format(f"<Date>{given}</Date>"))))
+    assert EXPIRE.format(f"<Date>{kept_date}T00:00:00.000Z</Date>") in kept
+    assert read_lifecycle(kept.encode()) == kept
+    (found,) = expiration_rules(kept)
+    moment = datetime.fromisoformat(kept_date).replace(tzinfo=UTC)
+    assert found.date_us == int(moment.timestamp()) * 1_000_000
+    assert found.days is None
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_expiry_of_delete_markers_is_kept_and_hides_nothing(value: str) -> None:
+    action = MARKER.replace("true", value)
+    kept = read_lifecycle(document(rule("<Prefix>p</Prefix>", action=action)))
+    assert action in kept
+    assert expiration_rules(kept) == ()
+    assert expiring_prefixes(kept) == {b"p"}
+    assert marker_prefixes(kept) == ({b"p"} if value == "true" else set())
+    assert marker_prefixes(kept.replace("Enabled", "Disabled")) == set()
+
+
+def test_rules_that_were_kept_without_an_id_are_read() -> None:
+    old = document(rule("<Prefix>p</Prefix>")).decode()
+    assert abort_rules(old) == (AbortRule(b"p", 3),)
+
+
+def test_day_has_the_length_that_is_asked_for() -> None:
+    kept = read_lifecycle(document(rule(action=abort(2) + DAYS)))
+    (aborting,), (expiring,) = abort_rules(kept, 5), expiration_rules(kept, 5)
+    assert aborting.due_us(1) == 15
+    assert expiring.due_us(1) == 10
 
 
 @pytest.mark.parametrize(
@@ -62,67 +156,63 @@ def test_rule_is_kept_and_read(where: str, prefix: bytes) -> None:
         ([rule(action=abort("9" * 5000))], "MalformedXML"),
         ([rule(action=abort(0))], "InvalidArgument"),
         ([rule(action=abort(-1))], "InvalidArgument"),
+        ([rule(action=abort(2**31))], "InvalidArgument"),
         ([rule(name="x" * 256)], "InvalidArgument"),
         ([rule(name="x"), rule(name="x")], "InvalidArgument"),
         ([rule(f"<Prefix>{'x' * 1025}</Prefix>")], "InvalidRequest"),
         ([rule(f"<Filter><Prefix>{'é' * 513}</Prefix></Filter>")], "InvalidRequest"),
         ([rule(f"<Prefix>{'>' * 1000}</Prefix>")] * 1000, "MalformedXML"),
         ([rule(TAGGED)], "InvalidRequest"),
-        ([rule(action=abort() + "<Expiration><Days>1</Days></Expiration>")], "NotImplemented"),
-        ([rule(action="<Transition><Days>1</Days></Transition>")], "NotImplemented"),
-        ([rule(action="<NoncurrentVersionExpiration/>")], "NotImplemented"),
-        ([rule(TAGGED, action=EXPIRE.format("<Days>1</Days>"))], "NotImplemented"),
-        # What AWS refuses, too, is refused as on AWS.
+        ([rule(f"<Filter>{ABOVE.format(1)}</Filter>")], "InvalidRequest"),
+        # What would move objects or remove versions.
+        ([rule(action=abort() + "<Transition><Days>1</Days></Transition>")], "NotImplemented"),
+        ([rule(action="<Transition><Days>0</Days></Transition>" * 2)], "NotImplemented"),
+        ([rule(action=DAYS + "<NoncurrentVersionExpiration/>")], "NotImplemented"),
+        ([rule(action="<NoncurrentVersionTransition/>", status="Disabled")], "NotImplemented"),
+        ([rule(action="<Transition><Date>20220927</Date></Transition>")], "MalformedXML"),
+        # Expiration has one of its three forms.
+        ([rule(action=EXPIRE.format(""))], "MalformedXML"),
+        ([rule(action=DAYS * 2)], "MalformedXML"),
+        ([rule(action=EXPIRE.format("<Days>1</Days>" * 2))], "MalformedXML"),
+        (
+            [rule(action=EXPIRE.format("<Days>1</Days><Date>2030-01-01T00:00:00Z</Date>"))],
+            "MalformedXML",
+        ),
+        ([rule(action=MARKER.replace("true", "yes"))], "MalformedXML"),
+        ([rule(action=MARKER.replace("<Expired", "<Days>1</Days><Expired"))], "MalformedXML"),
+        ([rule(TAGGED, action=MARKER)], "InvalidRequest"),
+        ([rule(f"<Filter>{BELOW.format(1)}</Filter>", action=MARKER)], "InvalidRequest"),
         ([rule(action=EXPIRE.format("<Days>0</Days>"))], "InvalidArgument"),
-        ([rule(action=EXPIRE.format(f"<Days>{'9' * 5000}</Days>"))], "InvalidArgument"),
+        ([rule(action=EXPIRE.format("<Days>-1</Days>"))], "InvalidArgument"),
+        ([rule(action=EXPIRE.format("<Days>1.5</Days>"))], "MalformedXML"),
+        ([rule(action=EXPIRE.format(f"<Days>{'9' * 5000}</Days>"))], "MalformedXML"),
         ([rule(action=EXPIRE.format("<Date>20200101</Date>"))], "MalformedXML"),
-        ([rule(action=EXPIRE.format("<Date>2030-01-01T00:00:00Z</Date>"))], "NotImplemented"),
-        ([rule(action=EXPIRE.format("<Days>1</Days>"), status="enabled")], "MalformedXML"),
-        ([rule(action=EXPIRE.format("<Days>1</Days>"), name="x" * 256)], "InvalidArgument"),
-        ([rule(action=EXPIRE.format("<Days>1</Days>"), name="x")] * 2, "InvalidArgument"),
+        ([rule(action=EXPIRE.format("<Date>2030-02-30T00:00:00Z</Date>"))], "MalformedXML"),
+        ([rule(action=EXPIRE.format("<Date>0001-01-01T00:00:00+01:00</Date>"))], "MalformedXML"),
+        ([rule(action=EXPIRE.format("<Date>2030-01-01T01:00:00Z</Date>"))], "InvalidArgument"),
+        ([rule(action=EXPIRE.format("<Date>2030-01-01T00:00:00.1Z</Date>"))], "InvalidArgument"),
+        ([rule(action=DAYS, status="enabled")], "MalformedXML"),
+        ([rule(action=DAYS, name="x" * 256)], "InvalidArgument"),
+        ([rule(action=DAYS, name="x")] * 2, "InvalidArgument"),
+        # A Filter has one condition, an And one of each kind but for tags.
+        ([rule(f"<Filter><Prefix>p</Prefix>{TAG_A}</Filter>", action=DAYS)], "MalformedXML"),
+        ([rule(f"<Filter>{TAG_A}{TAG_B}</Filter>", action=DAYS)], "MalformedXML"),
+        ([rule("<Filter><And/></Filter>", action=DAYS)], "MalformedXML"),
+        ([rule(f"<Filter><And>{ABOVE.format(1) * 2}</And></Filter>", action=DAYS)], "MalformedXML"),
+        ([rule(f"<Filter><And>{TAG_A * 2}</And></Filter>", action=DAYS)], "InvalidRequest"),
+        ([rule("<Filter><Tag><Key>a</Key></Tag></Filter>", action=DAYS)], "MalformedXML"),
+        ([rule(f"<Filter>{TAG.format('', 'b')}</Filter>", action=DAYS)], "InvalidTag"),
+        ([rule(f"<Filter>{TAG.format('a', 'b' * 257)}</Filter>", action=DAYS)], "InvalidTag"),
+        ([rule(f"<Filter>{ABOVE.format('x')}</Filter>", action=DAYS)], "MalformedXML"),
+        ([rule(f"<Filter>{ABOVE.format(-1)}</Filter>", action=DAYS)], "InvalidRequest"),
+        ([rule(f"<Filter>{BELOW.format(0)}</Filter>", action=DAYS)], "InvalidRequest"),
+        (
+            [rule(f"<Filter><And>{ABOVE.format(5)}{BELOW.format(5)}</And></Filter>", action=DAYS)],
+            "InvalidRequest",
+        ),
     ],
 )
 def test_rules_are_refused(rules: list[str], code: str) -> None:
     with pytest.raises(S3Error) as caught:
         read_lifecycle(document(*rules))
     assert caught.value.code is ErrorCode[code]
-
-
-@pytest.mark.parametrize(
-    ("created_days", "now_days", "due"),
-    [
-        (10.5, 13.4, False),
-        (10.5, 13.6, False),
-        (10.5, 13.99, False),
-        (10.5, 14.0, True),
-        (10.0, 13.0, True),
-        (10.0, 12.99, False),
-    ],
-)
-def test_upload_is_due_at_the_midnight_after_its_days(
-    created_days: float, now_days: float, due: bool
-) -> None:
-    limit = AbortRule(b"", 3).created_us_max(int(now_days * DAY_US))
-    assert (int(created_days * DAY_US) <= limit) is due
-
-
-@pytest.mark.parametrize("days", [1, 3])
-@pytest.mark.parametrize("created_us", [0, 1, DAY_US - 1, DAY_US, 5 * DAY_US + 7])
-def test_upload_is_due_at_the_moment_that_is_announced(days: int, created_us: int) -> None:
-    rule = AbortRule(b"", days)
-    due_us = rule.due_us(created_us)
-    assert rule.created_us_max(due_us) >= created_us
-    assert rule.created_us_max(due_us - 1) < created_us
-
-
-def test_first_rule_to_apply_is_announced() -> None:
-    rules = (AbortRule(b"tmp/", 7, "late"), AbortRule(b"tmp/", 2, "a\nb"), AbortRule(b"x", 1))
-    assert abort_headers(rules, b"tmp/k", DAY_US + 5) == {
-        "x-amz-abort-date": "Mon, 05 Jan 1970 00:00:00 GMT",
-        "x-amz-abort-rule-id": "a b",
-    }
-    assert abort_headers(rules, b"other", 0) == {}
-    assert abort_headers((AbortRule(b"", 2**31 - 1),), b"k", 0) == {}
-    assert abort_headers((AbortRule(b"", 2_932_896),), b"k", 0) == {
-        "x-amz-abort-date": "Fri, 31 Dec 9999 00:00:00 GMT"
-    }
