@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.s3.errors import ErrorCode
 from gateway.s3.operations import Operation
 from gateway.web.dispatch import HANDLERS
-from tests.conformance.s3_tests import MODES, expected_outcomes
+from tests.conformance.s3_tests import DAY_SECONDS, MODES, expected_outcomes
 
 PAGE = Path(__file__).parents[2] / "docs/s3-compatibility.md"
 
@@ -225,9 +225,10 @@ def _suite() -> list[str]:
         "`make s3-tests S3_TESTS=<checkout>` runs the files of the suite that are about S3 itself. "
         "Each failure has a reason; an unexpected failure and an unexpected pass both fail the "
         "run. `deny` is the gateway with all defaults, `hide` is started with `delete_policy = "
-        '"hide"`, `implicit_buckets = false`, `cid_header = "x-dsn-cid"`, `global_buckets = true` '
-        'and `object_ownership = "ObjectWriter"`. Skipped is what the suite itself leaves out: '
-        "Ceph's own extensions, tiers in a cloud, several storage classes.",
+        '"hide"`, `implicit_buckets = false`, `cid_header = "x-dsn-cid"`, `global_buckets = true`, '
+        f'`object_ownership = "ObjectWriter"` and `lifecycle_day_seconds = {DAY_SECONDS}`. '
+        "Skipped is what the suite itself leaves out: Ceph's own extensions, tiers in a cloud, "
+        "several storage classes.",
         "",
         "| mode | tests | passed | failed on purpose | skipped |",
         "|---|---|---|---|---|",

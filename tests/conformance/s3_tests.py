@@ -30,12 +30,16 @@ HERE = Path(__file__).parent
 FILES = ("test_s3.py", "test_headers.py")
 """What the suite holds of S3 itself; the rest is about IAM, STS, SNS and S3 Select."""
 
+DAY_SECONDS = 2
+"""How long a day of a lifecycle rule is where deletes hide; tests wait for up to ten of them."""
+
 MODES: dict[str, tuple[str, ...]] = {
     "deny": (),
     "hide": (
         *("--set", "delete_policy=hide", "--set", "implicit_buckets=false"),
         *("--set", "cid_header=x-dsn-cid", "--set", "global_buckets=true"),
         *("--set", "object_ownership=ObjectWriter"),
+        *("--set", f"lifecycle_day_seconds={DAY_SECONDS}"),
     ),
 }
 """Modes of the gateway and their flags of `serve`: all defaults, and as close to AWS as it gets."""
@@ -173,9 +177,8 @@ def _write_conf(path: Path, server: GatewayServer, keys: KeyStore) -> None:
     }
     conf["fixtures"] = {"bucket prefix": "t-{random}-"}
     # Intervals in seconds after which the suite looks for the effect of a lifecycle rule.
-    intervals = dict.fromkeys(
-        ("lc_debug_interval", "rgw_restore_debug_interval", "rgw_restore_processor_period"), "1"
-    )
+    intervals = dict.fromkeys(("rgw_restore_debug_interval", "rgw_restore_processor_period"), "1")
+    intervals["lc_debug_interval"] = str(DAY_SECONDS)
     conf["s3 main"] = section("s3-main", api_name="", **intervals)
     conf["s3 alt"] = section("s3-alt")
     conf["s3 tenant"] = section("s3-tenant", tenant="testx")
