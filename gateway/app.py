@@ -254,7 +254,11 @@ class WorkerApp:
             steady_ns=time.monotonic_ns,
         )
         self._committer = Committer(
-            self._store, self._database, clock, segment_bytes_max=settings.segment_bytes_max
+            self._store,
+            self._database,
+            clock,
+            segment_bytes_max=settings.segment_bytes_max,
+            global_names=settings.global_buckets,
         )
         self._committer.start()
         buckets = Buckets(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from gateway.catalog.database import Database
 from gateway.catalog.queries import (
     BucketRow,
     find_bucket,
-    find_bucket_of_any,
     find_setting,
     find_settings,
     list_buckets,
@@ -21,6 +20,8 @@ from gateway.quotas import Quotas
 from gateway.s3.address import check_bucket_name
 from gateway.s3.bucket_listing import ListBucketsRequest
 from gateway.s3.errors import ErrorCode, S3Error
+
+_NO_SETTINGS: Mapping[str, str] = {}
 
 
 def bucket_of(connection: sqlite3.Connection, account: str, name: str) -> BucketRow:
@@ -78,23 +79,26 @@ class Buckets:
         )
         return [row for row in rows if row.name.startswith(wanted.prefix)]
 
-    async def create(self, account: str, name: str, *, unique: bool = False) -> bool:
-        """Make the bucket durable; False where it is there.
+    async def create(
+        self, account: str, name: str, settings: Mapping[str, str] = _NO_SETTINGS
+    ) -> bool:
+        """Make the bucket durable, with these settings; False where it is there.
 
-        Raises S3Error InvalidBucketName, and BucketAlreadyExists where names are `unique` and
-        another account has this one.
+        Raises S3Error InvalidBucketName, and AccessDenied where names are global and another
+        account has come first.
         """
         if await self.find(account, name) is not None:
             return False
         check_bucket_name(name)
 
-        def check(connection: sqlite3.Connection) -> None:
-            found = find_bucket_of_any(connection, name, account) if unique else None
-            if found is not None and found[1] != account:
-                raise S3Error(ErrorCode.BucketAlreadyExists, BucketName=name)
+        def configure(setting: str, document: str, sequence: int) -> SettingRecord:
+            return SettingRecord(sequence, account, name, setting, document)
 
         await self._committer.commit(
-            Change(lambda sequence, _: BucketRecord(sequence, account, name), condition=check)
+            Change(
+                lambda sequence, _: BucketRecord(sequence, account, name),
+                then=tuple(partial(configure, *setting) for setting in settings.items()),
+            )
         )
         return True
 

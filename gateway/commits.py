@@ -28,7 +28,7 @@ from dsn.layout import layout_segments
 from dsn.place import Place
 from gateway.catalog.apply import Applier, set_applied
 from gateway.catalog.database import Database
-from gateway.catalog.queries import applied_stop, last_sequence
+from gateway.catalog.queries import applied_stop, find_bucket_of_any, last_sequence
 from gateway.catalog.records import (
     BucketRecord,
     ObjectRecord,
@@ -38,6 +38,8 @@ from gateway.catalog.records import (
     encode_record,
 )
 from gateway.catalog.sequence import SequenceClock
+from gateway.s3.address import DEFAULT_BUCKET
+from gateway.s3.errors import ErrorCode, S3Error
 
 log = structlog.get_logger()
 
@@ -67,14 +69,15 @@ class Change:
     `blocks` are nodes by digest, each framed as its section, that go into the log unless the store
     holds them already. `record` makes the record once its sequence number and the places of the
     blocks are known. `condition` looks at the catalog and raises what refuses the change. `then`
-    makes a second record, of the same transaction; nobody sees the one without the other, unless
-    a power cut tears them apart before either was acknowledged: then the first may be there alone.
+    makes further records, of the same transaction; nobody sees the one without the others, unless
+    a power cut tears them apart before any was acknowledged: then the first ones may be there
+    alone.
     """
 
     record: Callable[[int, Places], Record]
     blocks: Mapping[bytes, Buffer] = field(default_factory=dict)
     condition: Callable[[sqlite3.Connection], None] | None = None
-    then: Callable[[int], Record] | None = None
+    then: tuple[Callable[[int], Record], ...] = ()
 
 
 @dataclass(slots=True)
@@ -85,7 +88,11 @@ class _Waiting:
 
 
 class Committer:
-    """The one writer of a process's log segment."""
+    """The one writer of a process's log segment.
+
+    With `global_names` no change makes a bucket whose name another account's has, but for the one
+    that paths without a bucket mean: S3Error AccessDenied.
+    """
 
     def __init__(
         self,
@@ -94,11 +101,13 @@ class Committer:
         clock: SequenceClock,
         *,
         segment_bytes_max: int,
+        global_names: bool = False,
     ) -> None:
         self._store = store
         self._database = database
         self._clock = clock
         self._segment_bytes_max = segment_bytes_max
+        self._global_names = global_names
         self._log: SegmentWriter | None = None
         # Every log of this process, which looks after them itself.
         self._logs: set[int] = set()
@@ -211,6 +220,9 @@ class Committer:
                     continue
             places = staged.place(change.blocks)
             record = change.record(self._clock.next(), places)
+            if self._global_names and _takes_name(record, applier, connection):
+                outcomes.append(S3Error(ErrorCode.AccessDenied))
+                continue
             add(record)
             outcomes.append(record)
             if isinstance(record, ObjectRecord | UploadRecord) and applier.is_removed(
@@ -218,8 +230,8 @@ class Committer:
             ):
                 # Removed while this was on its way, or before: the write makes it anew.
                 add(BucketRecord(self._clock.next(), record.account, record.bucket))
-            if change.then is not None:
-                add(change.then(self._clock.next()))
+            for make in change.then:
+                add(make(self._clock.next()))
         applier.flush()
         if staged.buffers:
             self._database.writer_lock.begin(writer.segment)
@@ -299,6 +311,18 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     Around a commit this keeps memory and segments that the commit still needs from being let go.
     """
     return await asyncio.shield(asyncio.create_task(work))
+
+
+def _takes_name(record: Record, applier: Applier, connection: sqlite3.Connection) -> bool:
+    """Whether a record would make a bucket whose name is that of another account's.
+
+    It may have been made, or removed and made by others, while a body was on its way.
+    """
+    if not isinstance(record, BucketRecord | ObjectRecord | UploadRecord):
+        return False
+    if record.bucket == DEFAULT_BUCKET or applier.has_bucket(record.account, record.bucket):
+        return False
+    return find_bucket_of_any(connection, record.bucket, record.account) is not None
 
 
 def _segments_of(record: Record) -> set[int]:

@@ -130,7 +130,7 @@ class Copies:
         def hide(sequence: int) -> MarkerRecord:
             return MarkerRecord(sequence, new.account, new.bucket, key)
 
-        change = Change(copy.record, condition=check, then=hide)
+        change = Change(copy.record, condition=check, then=(hide,))
         record = await to_the_end(self._committer.commit(change))
         assert isinstance(record, ObjectRecord)
         return record

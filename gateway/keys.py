@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.operator_file import OperatorFile
 from gateway.rights import ANONYMOUS_RIGHTS, Limits
@@ -34,6 +34,8 @@ CHECK_SECONDS = 0.5
 
 _ACCESS_KEY = re.compile(r"[A-Za-z0-9_.-]{3,128}", re.ASCII)
 _ACCOUNT = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+T = TypeVar("T")
+
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -91,6 +93,7 @@ class KeyStore:
         self._signing: dict[str, AccessKey] = {}
         self._bearing: dict[str, AccessKey] = {}
         self._anonymous: list[AccessKey] = []
+        self._accounts: set[str] = set()
 
     def lookup(self, access_key: str) -> AccessKey | None:
         """The active key of this name; None when it is unknown or revoked.
@@ -107,11 +110,11 @@ class KeyStore:
         return self._fresh(lambda: self._find_anonymous(bucket))
 
     def has_account(self, account: str) -> bool:
-        """Whether there is a key of this account, so that it can be named."""
-        return any(
-            key.account == account and key.revoked_us is None and not key.is_anonymous
-            for key in self.listed()
-        )
+        """Whether there is an active key of this account, so that it can be named.
+
+        Raises KeyStoreError as `lookup` does.
+        """
+        return self._fresh(lambda: account if account in self._accounts else None) is not None
 
     def listed(self) -> list[AccessKey]:
         """Every key ever created, revoked ones included, oldest first; secrets included."""
@@ -187,7 +190,7 @@ class KeyStore:
                     return _shown(entry)
         raise KeyStoreError("no such access key; see `dsn-gateway keys list`")
 
-    def _fresh(self, find: Callable[[], AccessKey | None]) -> AccessKey | None:
+    def _fresh(self, find: Callable[[], T | None]) -> T | None:
         """What `find` finds among the keys as they are now."""
         now = self._clock()
         if now - self._checked >= CHECK_SECONDS:
@@ -238,6 +241,7 @@ class KeyStore:
                     else:
                         signing[key.access_key] = key
             self._signing, self._bearing, self._anonymous = signing, bearing, anonymous
+            self._accounts = {key.account for key in (*signing.values(), *bearing.values())}
             self._seen = seen
         self._checked = now
 

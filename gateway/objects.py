@@ -235,7 +235,7 @@ class Objects:
         version: VersionRow,
         name: str,
         document: str | None,
-        condition: Callable[[Mapping[str, str]], None] | None = None,
+        condition: Callable[[sqlite3.Connection, Mapping[str, str]], None] | None = None,
     ) -> None:
         """Make a note of a version durable, or with None its removal.
 
@@ -252,7 +252,7 @@ class Objects:
                     VersionId=version_id(version.sequence),
                 )
             if condition is not None:
-                condition(current.notes)
+                condition(connection, current.notes)
 
         def record(sequence: int, _: Places) -> NoteRecord:
             return NoteRecord(

@@ -44,15 +44,19 @@ class Sharing:
         An account's own bucket comes before those that others have made of the same name, before
         names were global. Read each time, so that no worker works by an old policy.
         """
+        return await self._database.read(lambda connection: self.look(connection, account, name))
 
-        def look(connection: sqlite3.Connection) -> BucketAccess | None:
-            found = find_bucket_of_any(connection, name, account)
-            if found is None:
-                return None
-            bucket, owner = found
-            return self._access(owner, name, find_settings_named(connection, bucket, _SETTINGS))
+    def look(self, connection: sqlite3.Connection, account: str, name: str) -> BucketAccess | None:
+        """As `find`, within a commit."""
+        found = find_bucket_of_any(connection, name, account)
+        if found is None:
+            return None
+        bucket, owner = found
+        return self._access(owner, name, find_settings_named(connection, bucket, _SETTINGS))
 
-        return await self._database.read(look)
+    def of_new(self, account: str, name: str) -> BucketAccess:
+        """What decides about access to a bucket that the account is about to make."""
+        return self._access(account, name, {})
 
     def _access(self, account: str, name: str, settings: dict[str, str]) -> BucketAccess:
         policy, acl = settings.get(POLICY), settings.get(ACL)

@@ -15,7 +15,7 @@ import orjson
 from dsn.blockstore.segments.files import SegmentKind, kind_of
 from dsn.layout import layout_segments
 from dsn.place import Place
-from gateway.catalog.queries import BUCKET_IS_THERE, CHECKSUM_KIND, PART_COUNT
+from gateway.catalog.queries import BUCKET_IS_THERE, CHECKSUM_KIND, PART_COUNT, find_bucket
 from gateway.catalog.records import (
     AbortRecord,
     BucketRecord,
@@ -117,6 +117,12 @@ class Applier:
     def is_removed(self, account: str, bucket: str) -> bool:
         """Whether a bucket that a record of this commit names is one that was removed."""
         return (account, bucket) in self._removed_buckets
+
+    def has_bucket(self, account: str, bucket: str) -> bool:
+        """Whether an account has this bucket, those that this transaction makes included."""
+        if (account, bucket) in self._buckets:
+            return not self.is_removed(account, bucket)
+        return find_bucket(self._connection, account, bucket) is not None
 
     def flush(self) -> None:
         """Write what was gathered."""

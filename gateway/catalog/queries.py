@@ -131,7 +131,8 @@ class UploadRow:
 # Whether a row of `buckets` is a bucket. What holds a version is one, should the record that made
 # it anew be lost.
 BUCKET_IS_THERE = "(made >= removed OR objects > 0)"
-_BUCKET_COLUMNS = "id, name, iif(removed, max(made, removed), sequence)"
+_BUCKET_CREATED = "iif(removed, max(made, removed), sequence)"
+_BUCKET_COLUMNS = f"id, name, {_BUCKET_CREATED}"
 
 _VERSION_COLUMNS = (
     "v.sequence, v.bucket, v.key, v.root, v.size, v.etag, v.part_sizes, v.checksum, v.metadata, "
@@ -217,7 +218,7 @@ def find_bucket_of_any(
     """The row id and the account of a bucket of this name: the account's own, else the oldest."""
     row: tuple[int, str] | None = connection.execute(
         f"SELECT id, account FROM buckets WHERE name = ? AND {BUCKET_IS_THERE} "
-        "ORDER BY account = ? DESC, id LIMIT 1",
+        f"ORDER BY account = ? DESC, {_BUCKET_CREATED}, id LIMIT 1",
         (name, account),
     ).fetchone()
     return row

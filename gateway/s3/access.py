@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-s3-evaluates-access-co
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.s3.acl import OWNER_CONTROLS, Acl
@@ -54,12 +55,14 @@ class BucketAccess:
         key: bytes | None,
         context: Context,
         object_acl: Acl | None = None,
+        waived: Collection[str] = (),
     ) -> bool:
         """Whether a request may do this; `key` is None for the bucket itself.
 
-        `object_acl` is the list of the object that is there, if it has one of its own.
+        `object_acl` is the list of the object that is there, if it has one of its own. Conditions
+        on `waived` keys were looked at before.
         """
-        said = self._said(requester, action, key, context)
+        said = self._said(requester, action, key, context, waived)
         if said is Effect.DENY:
             return False
         if not self.has_acls or object_acl is None:
@@ -93,9 +96,14 @@ class BucketAccess:
         return self.policy is not None and self.block.restrict_buckets and self.policy.is_public
 
     def _said(
-        self, requester: Requester, action: Action, key: bytes | None, context: Context
+        self,
+        requester: Requester,
+        action: Action,
+        key: bytes | None,
+        context: Context,
+        waived: Collection[str] = (),
     ) -> Effect | None:
         if self.policy is None:
             return None
         resource = resource_arn(self.bucket, key if action.on_object else None)
-        return self.policy.decide(requester, action, resource, context)
+        return self.policy.decide(requester, action, resource, context, waived)

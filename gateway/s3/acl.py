@@ -158,7 +158,7 @@ def wished_acl(
             "Specifying both Canned ACLs and Header Grants is not allowed",
         )
     if given:
-        return Acl(owner, _limited(_header_grants(given, is_account)))
+        return Acl(owner, _header_grants(given, is_account))
     if not canned:
         return None
     if canned not in _CANNED:
@@ -179,18 +179,19 @@ def read_acl(body: bytes, owner: str, is_account: Callable[[str], bool]) -> Acl:
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectAcl.html
     """
     root = parse_document(body, "AccessControlPolicy")
-    grants: list[Grant] = []
+    listed: list[etree._Element] = []
     owners: list[str] = []
     for child in children_of(root, {"Owner", "AccessControlList"}):
         if name_of(child) == "Owner":
             owners.append(texts_of(child, {"ID", "DisplayName"}).get("ID", ""))
         else:
-            grants += [_read_grant(grant, is_account) for grant in children_of(child, {"Grant"})]
+            listed += children_of(child, {"Grant"})
     if len(owners) > 1:
         refuse_malformed()
     if owners not in ([], [owner]):
         raise S3Error(ErrorCode.AccessDenied, "The owner of a list cannot be changed.")
-    return Acl(owner, _limited(tuple(grants)))
+    _check_count(len(listed))
+    return Acl(owner, tuple(_read_grant(grant, is_account) for grant in listed))
 
 
 def check_acl_body(body: bytes, owner: str) -> None:
@@ -266,6 +267,7 @@ def _header_grants(
     if unknown := given.keys() - _HEADER_PERMISSIONS.keys():
         name = GRANT_PREFIX + sorted(unknown)[0]
         raise S3Error(ErrorCode.InvalidArgument, ArgumentName=name)
+    _check_count(sum(value.count(",") + 1 for value in given.values()))
     grants = []
     for name, permission in _HEADER_PERMISSIONS.items():
         for pair in given.get(name, "").split(","):
@@ -307,10 +309,9 @@ def _resolve(kind: str, value: str, is_account: Callable[[str], bool]) -> str | 
     return value
 
 
-def _limited(grants: tuple[Grant, ...]) -> tuple[Grant, ...]:
-    if len(grants) > GRANTS_MAX:
+def _check_count(grants: int) -> None:
+    if grants > GRANTS_MAX:
         raise S3Error(ErrorCode.InvalidArgument, f"The list has more than {GRANTS_MAX} grants.")
-    return grants
 
 
 def _refuse_canned(canned: str) -> None:

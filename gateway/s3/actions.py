@@ -51,8 +51,16 @@ DELETE_OBJECT = Action(
     "s3:DeleteObject", versioned="s3:DeleteObjectVersion", permission=Permission.WRITE
 )
 LIST_BUCKET = _bucket("s3:ListBucket", Permission.READ)
+GET_OBJECT_TAGGING = _object("s3:GetObjectTagging")
+GET_OBJECT_RETENTION = Action("s3:GetObjectRetention")
+GET_OBJECT_LEGAL_HOLD = Action("s3:GetObjectLegalHold")
 PUT_OBJECT_ACL = _object("s3:PutObjectAcl", Permission.WRITE_ACP)
+# Of an object that is yet to come: who may write to the bucket by its list may share what it puts.
+PUT_NEW_OBJECT_ACL = Action("s3:PutObjectAcl", permission=Permission.WRITE)
 PUT_OBJECT_TAGGING = _object("s3:PutObjectTagging")
+PUT_OBJECT_RETENTION = Action("s3:PutObjectRetention")
+PUT_OBJECT_LEGAL_HOLD = Action("s3:PutObjectLegalHold")
+PUT_BUCKET_ACL = _bucket("s3:PutBucketAcl", Permission.WRITE_ACP)
 GET_LIFECYCLE = _bucket("s3:GetLifecycleConfiguration")
 PUT_LIFECYCLE = _bucket("s3:PutLifecycleConfiguration")
 PUT_TAGGING = _bucket("s3:PutBucketTagging")
@@ -68,13 +76,12 @@ BY_OPERATION: dict[Operation, tuple[Action, ...]] = {
     Operation.ListObjectsV2: (LIST_BUCKET,),
     Operation.ListObjectVersions: (_bucket("s3:ListBucketVersions", Permission.READ),),
     Operation.ListMultipartUploads: (_bucket("s3:ListBucketMultipartUploads", Permission.READ),),
-    Operation.CreateBucket: (_bucket("s3:CreateBucket"),),
     Operation.DeleteBucket: (_bucket("s3:DeleteBucket"),),
     Operation.GetBucketLocation: (_bucket("s3:GetBucketLocation"),),
     Operation.GetBucketVersioning: (_bucket("s3:GetBucketVersioning"),),
     Operation.PutBucketVersioning: (_bucket("s3:PutBucketVersioning"),),
     Operation.GetBucketAcl: (_bucket("s3:GetBucketAcl", Permission.READ_ACP),),
-    Operation.PutBucketAcl: (_bucket("s3:PutBucketAcl", Permission.WRITE_ACP),),
+    Operation.PutBucketAcl: (PUT_BUCKET_ACL,),
     Operation.GetBucketTagging: (_bucket("s3:GetBucketTagging"),),
     Operation.PutBucketTagging: (PUT_TAGGING,),
     Operation.DeleteBucketTagging: (PUT_TAGGING,),
@@ -127,13 +134,13 @@ BY_OPERATION: dict[Operation, tuple[Action, ...]] = {
     Operation.GetObjectAttributes: (GET_OBJECT, _object("s3:GetObjectAttributes", Permission.READ)),
     Operation.GetObjectAcl: (_object("s3:GetObjectAcl", Permission.READ_ACP),),
     Operation.PutObjectAcl: (PUT_OBJECT_ACL,),
-    Operation.GetObjectTagging: (_object("s3:GetObjectTagging"),),
+    Operation.GetObjectTagging: (GET_OBJECT_TAGGING,),
     Operation.PutObjectTagging: (PUT_OBJECT_TAGGING,),
     Operation.DeleteObjectTagging: (_object("s3:DeleteObjectTagging"),),
-    Operation.GetObjectRetention: (Action("s3:GetObjectRetention"),),
-    Operation.PutObjectRetention: (Action("s3:PutObjectRetention"),),
-    Operation.GetObjectLegalHold: (Action("s3:GetObjectLegalHold"),),
-    Operation.PutObjectLegalHold: (Action("s3:PutObjectLegalHold"),),
+    Operation.GetObjectRetention: (GET_OBJECT_RETENTION,),
+    Operation.PutObjectRetention: (PUT_OBJECT_RETENTION,),
+    Operation.GetObjectLegalHold: (GET_OBJECT_LEGAL_HOLD,),
+    Operation.PutObjectLegalHold: (PUT_OBJECT_LEGAL_HOLD,),
     Operation.PutObject: (PUT_OBJECT,),
     Operation.PostObject: (PUT_OBJECT,),
     Operation.CopyObject: (PUT_OBJECT,),
@@ -149,26 +156,27 @@ BY_OPERATION: dict[Operation, tuple[Action, ...]] = {
     Operation.DeleteObject: (DELETE_OBJECT,),
 }
 """The actions that an operation needs, all of them. A sub-resource that is 501 has none, and so
-have ListBuckets, which shows one's own, and DeleteObjects, which is decided key by key."""
+have ListBuckets and CreateBucket, which are about one's own, and DeleteObjects, which is decided
+key by key."""
 
 BYPASS_GOVERNANCE = Action("s3:BypassGovernanceRetention")
 
-OWNERS_ALWAYS = frozenset(
+OWNERS_ALONE = frozenset(
     {Operation.GetBucketPolicy, Operation.PutBucketPolicy, Operation.DeleteBucketPolicy}
 )
-"""What no policy denies the account of the bucket: else a slip would shut it out for good."""
+"""What is for the account of the bucket alone, and what no policy denies it: else a broad grant
+would give a bucket away, and a slip would shut its account out, both for good.
 
-NEEDS_OBJECT = frozenset(
-    action.name for actions in BY_OPERATION.values() for action in actions if action.by_object
-)
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html
+"""
 
-ACTIONS = frozenset(
-    name.lower()
+ACTIONS: dict[str, bool] = {
+    name.lower(): action.on_object
     for action in (
         *(action for actions in BY_OPERATION.values() for action in actions),
         BYPASS_GOVERNANCE,
     )
     for name in (action.name, action.versioned)
     if name is not None
-)
-"""Every action that a policy may name, in lower case."""
+}
+"""Every action that a policy may name, in lower case, and whether it is on objects."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from gateway.s3.actions import ACTIONS, Action
+from gateway.s3.actions import ACTIONS, PUT_OBJECT_TAGGING, Action
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.policy_conditions import (
     EXISTING_TAG,
@@ -26,6 +26,7 @@ from gateway.s3.policy_conditions import (
     Matcher,
     Null,
     glob_matcher,
+    is_known_of,
     read_conditions,
     refuse_policy,
 )
@@ -95,15 +96,31 @@ class Statement:
         return _any(self.actions, action.name.lower()) is not self.not_actions
 
     def applies(
-        self, requester: Requester, action: Action, resource: str, context: Context
+        self,
+        requester: Requester,
+        action: Action,
+        resource: str,
+        context: Context,
+        waived: Collection[str] = (),
     ) -> bool:
-        """Whether it is about a request."""
-        return (
+        """Whether it is about a request.
+
+        Conditions on `waived` keys were looked at before: they neither hinder a permission nor
+        make a denial.
+        """
+        if not (
             self.covers(action)
             and self.principals.include(requester)
             and _any(self.resources, resource) is not self.not_resources
-            and all(condition.holds(context) for condition in self.conditions)
-        )
+        ):
+            return False
+        for condition in self.conditions:
+            if _is_waived(condition.key, waived):
+                if self.effect is Effect.DENY:
+                    return False
+            elif not condition.holds(context):
+                return False
+        return True
 
     @property
     def is_public(self) -> bool:
@@ -120,18 +137,29 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class BucketPolicy:
-    """The statements of a policy. Those that need the tags of an object are known beforehand."""
+    """The statements of a policy.
+
+    `named` are, of each statement, the resources that it names, and the actions on them.
+    """
 
     statements: tuple[Statement, ...]
-    resource_patterns: tuple[str, ...] = field(default=(), compare=False)
+    named: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = field(default=(), compare=False)
 
     def decide(
-        self, requester: Requester, action: Action, resource: str, context: Context
+        self,
+        requester: Requester,
+        action: Action,
+        resource: str,
+        context: Context,
+        waived: Collection[str] = (),
     ) -> Effect | None:
-        """What the policy says: a denial wins over all else, None leaves it to others."""
+        """What the policy says: a denial wins over all else, None leaves it to others.
+
+        For `waived` see `Statement.applies`.
+        """
         found = None
         for statement in self.statements:
-            if statement.applies(requester, action, resource, context):
+            if statement.applies(requester, action, resource, context, waived):
                 if statement.effect is Effect.DENY:
                     return Effect.DENY
                 found = Effect.ALLOW
@@ -139,7 +167,7 @@ class BucketPolicy:
 
     def needs_tags(self, action: Action) -> bool:
         """Whether what it says of this action depends on the tags that an object has."""
-        return any(
+        return is_known_of(EXISTING_TAG, action.name.lower()) and any(
             condition.key.startswith(EXISTING_TAG)
             for statement in self.statements
             if statement.covers(action)
@@ -170,11 +198,27 @@ def read_policy(body: bytes, bucket: str) -> str:
         document = body.decode()
     except ValueError:
         refuse_policy("Policies must be valid JSON in UTF-8.")
-    for pattern in parse_policy(document).resource_patterns:
-        name = pattern.removeprefix(_ARN).partition("/")[0]
-        if not glob_matcher(name)(bucket):
-            refuse_policy("Policy has invalid resource", pattern)
+    for patterns, actions in parse_policy(document).named:
+        for pattern in patterns:
+            name = pattern.removeprefix(_ARN).partition("/")[0]
+            if not glob_matcher(name)(bucket):
+                refuse_policy("Policy has invalid resource", pattern)
+        for name in actions:
+            _check_action(name, patterns, bucket)
     return document
+
+
+def _check_action(name: str, patterns: Sequence[str], bucket: str) -> None:
+    """Refuse an action that is on nothing of what its statement names: it would do nothing."""
+    matches = glob_matcher(name.lower())
+    on_objects = {on_object for known, on_object in ACTIONS.items() if matches(known)}
+    for pattern in patterns:
+        # A bucket has no slash in its name, a star may stand for one.
+        if True in on_objects and ("/" in pattern or "*" in pattern.removeprefix(_ARN)):
+            return
+        if False in on_objects and glob_matcher(pattern)(resource_arn(bucket)):
+            return
+    refuse_policy("Action does not apply to any resource(s) in statement", name)
 
 
 @lru_cache(256)
@@ -186,18 +230,25 @@ def parse_policy(document: str) -> BucketPolicy:
         refuse_policy("Policies must be valid JSON and the first byte must be '{'")
     if not isinstance(policy, dict) or policy.keys() - {"Version", "Id", "Statement"}:
         refuse_policy("Policies have the members Version, Id and Statement.")
-    if policy.get("Version", "2008-10-17") not in _VERSIONS:
+    version = policy.get("Version", "2008-10-17")
+    if not isinstance(version, str) or version not in _VERSIONS:
         refuse_policy("The policy must contain a valid version string")
     listed = policy.get("Statement")
     listed = listed if isinstance(listed, list) else [listed]
     if not listed:
         refuse_policy("Missing required field Statement")
-    patterns: list[str] = []
-    statements = tuple(_read_statement(statement, patterns) for statement in listed)
-    return BucketPolicy(statements, tuple(patterns))
+    statements = tuple(_read_statement(statement) for statement in listed)
+    return BucketPolicy(statements, tuple(_named(statement) for statement in listed))
 
 
-def _read_statement(statement: object, patterns: list[str]) -> Statement:
+def _named(statement: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    resources = _texts(statement.get("Resource", statement.get("NotResource")), "resource")
+    # What excludes names leaves enough over.
+    names = "Action" if "Resource" in statement else ""
+    return tuple(resources), tuple(_texts(statement[names], "action")) if names in statement else ()
+
+
+def _read_statement(statement: object) -> Statement:
     if not isinstance(statement, dict):
         refuse_policy("Missing required field Statement")
     if unknown := statement.keys() - _MEMBERS:
@@ -215,7 +266,6 @@ def _read_statement(statement: object, patterns: list[str]) -> Statement:
     for resource in found:
         if not resource.startswith(_ARN) or resource.startswith(f"{_ARN}/"):
             refuse_policy("Policy has invalid resource", resource)
-    patterns += found
     conditions = read_conditions(statement.get("Condition", {}))
     names = _texts(actions, "action")
     read = Statement(
@@ -227,16 +277,29 @@ def _read_statement(statement: object, patterns: list[str]) -> Statement:
         not_actions,
         not_resources,
     )
-    if read.covers(_PUT_TAGS) and any(c.key.startswith(REQUEST_TAG) for c in conditions):
-        # Those tags are in a body, which is read after all this was decided.
-        raise S3Error(
-            ErrorCode.NotImplemented,
-            "s3:RequestObjectTag is not supported for s3:PutObjectTagging.",
-        )
+    for condition in conditions:
+        _check_condition(condition.key, read, () if not_actions else names)
     return read
 
 
-_PUT_TAGS = Action("s3:PutObjectTagging")
+def _check_condition(key: str, statement: Statement, names: Sequence[str]) -> None:
+    """Refuse a condition that the actions of its statement do not have.
+
+    Raises S3Error: MalformedPolicy, or NotImplemented for tags in a body, which is read after all
+    this was decided.
+    """
+    for name in names:
+        matches = glob_matcher(name.lower())
+        if not any(is_known_of(key, known) for known in ACTIONS if matches(known)):
+            refuse_policy(
+                "Conditions do not apply to combination of actions and resources in statement", key
+            )
+    of_request = key.startswith(REQUEST_TAG) or key == "s3:requestobjecttagkeys"
+    if of_request and any(statement.covers(action) for action in _PUT_TAGS):
+        raise S3Error(ErrorCode.NotImplemented, f"{key} is not supported for s3:PutObjectTagging.")
+
+
+_PUT_TAGS = (PUT_OBJECT_TAGGING, PUT_OBJECT_TAGGING.for_version())
 
 
 def _either(statement: Mapping[str, Any], name: str) -> tuple[object, bool]:
@@ -288,6 +351,10 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) < len(pairs):
         raise ValueError("repeated member")
     return dict(pairs)
+
+
+def _is_waived(key: str, waived: Collection[str]) -> bool:
+    return key in waived or (key.startswith(REQUEST_TAG) and REQUEST_TAG in waived)
 
 
 def _any(matchers: tuple[Matcher, ...], text: str) -> bool:

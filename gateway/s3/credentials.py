@@ -23,6 +23,7 @@ from urllib.parse import unquote
 from gateway.s3.errors import ErrorCode, S3Error
 
 ALGORITHM = "AWS4-HMAC-SHA256"
+ALGORITHM_V2 = "AWS"
 EXPIRES_SECONDS_MAX = 604_800
 
 # The values of x-amz-content-sha256 that are no hash.

@@ -20,7 +20,7 @@ from typing import NoReturn
 from gateway.s3.errors import ErrorCode, S3Error
 
 Context = Mapping[str, Sequence[str]]
-"""What is known of a request: lower-case names of condition keys to their values."""
+"""What is known of a request: condition keys, as `condition_key` spells them, to their values."""
 
 Matcher = Callable[[str], bool]
 
@@ -71,6 +71,39 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3
 """
 
 _UNREADABLE = (ValueError, OverflowError, InvalidOperation)
+_LISTING = frozenset({"s3:listbucket", "s3:listbucketversions"})
+_PUTTING = frozenset({"s3:putobject"})
+_TAGGING = frozenset({"s3:putobjecttagging", "s3:putobjectversiontagging"})
+_GRANTING = _PUTTING | {"s3:putobjectacl", "s3:putobjectversionacl", "s3:putbucketacl"}
+_OF_EXISTING = _TAGGING | {
+    *("s3:getobject", "s3:getobjectversion"),
+    *("s3:getobjectattributes", "s3:getobjectversionattributes"),
+    *("s3:getobjectacl", "s3:getobjectversionacl", "s3:putobjectacl", "s3:putobjectversionacl"),
+    *("s3:getobjecttagging", "s3:getobjectversiontagging"),
+    *("s3:deleteobjecttagging", "s3:deleteobjectversiontagging"),
+}
+# Of which requests these are known; the other keys are of all.
+_ACTIONS_OF_KEYS = {
+    "s3:prefix": _LISTING,
+    "s3:delimiter": _LISTING,
+    "s3:max-keys": _LISTING,
+    "s3:requestobjecttagkeys": _PUTTING | _TAGGING,
+    "s3:if-match": _PUTTING | {"s3:deleteobject"},
+    "s3:if-none-match": _PUTTING,
+    "s3:x-amz-acl": _GRANTING,
+    "s3:x-amz-grant-full-control": _GRANTING,
+    "s3:x-amz-grant-read": _GRANTING,
+    "s3:x-amz-grant-read-acp": _GRANTING,
+    "s3:x-amz-grant-write": _GRANTING,
+    "s3:x-amz-grant-write-acp": _GRANTING,
+    "s3:x-amz-copy-source": _PUTTING,
+    "s3:x-amz-metadata-directive": _PUTTING,
+    "s3:x-amz-server-side-encryption": _PUTTING,
+    "s3:x-amz-server-side-encryption-aws-kms-key-id": _PUTTING,
+    "s3:x-amz-server-side-encryption-customer-algorithm": _PUTTING,
+    "s3:x-amz-storage-class": _PUTTING,
+}
+
 # Who or from where: a statement for anybody that fixes one of them is not for everybody.
 _NARROWING = frozenset(
     {
@@ -85,7 +118,7 @@ _NARROWING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One comparison. `key` is lower case; a `negated` operator holds where no value matches.
+    """One comparison. A `negated` operator holds where no value matches.
 
     `absent` is what it amounts to for a request without the key. `quantifier` is "all" or "any"
     for a key of many values, "" for the others. `narrows` says that it holds for some fixed
@@ -121,6 +154,30 @@ class Null:
     def holds(self, context: Context) -> bool:
         """Whether it is so of a request."""
         return bool(context.get(self.key)) is not self.wants_absent
+
+
+def condition_key(name: str) -> str:
+    """A condition key in one spelling: names have no case, but for those of tags within them."""
+    lower = name.lower()
+    for prefix in (EXISTING_TAG, REQUEST_TAG):
+        if lower.startswith(prefix):
+            return prefix + name[len(prefix) :]
+    return lower
+
+
+def is_known_of(key: str, action: str) -> bool:
+    """Whether a request for an action (lower case) has a condition key at all.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+    """
+    if key.startswith(EXISTING_TAG):
+        return action in _OF_EXISTING
+    if key.startswith(REQUEST_TAG):
+        return action in _PUTTING or action in _TAGGING
+    if key == "s3:versionid":
+        return "version" in action
+    actions = _ACTIONS_OF_KEYS.get(key)
+    return actions is None or action in actions
 
 
 def read_conditions(block: object) -> tuple[Condition | Null, ...]:
@@ -170,16 +227,18 @@ def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
 
 
 def _read_condition(name: str, key: str, values: list[str]) -> Condition | Null:
-    lower = key.lower()
-    if lower not in KEYS and not _is_tag(lower):
-        if lower.startswith(("aws:", "s3:")):
+    spelled = condition_key(key)
+    if spelled not in KEYS and not _is_tag(spelled):
+        if spelled.startswith(("aws:", "s3:")):
             raise S3Error(ErrorCode.NotImplemented, f"The condition key {key} is not supported.")
         refuse_policy("Policy has an invalid condition key", key)
     quantifier, colon, operator = name.rpartition(":")
     if colon and quantifier not in _QUANTIFIERS:
         refuse_policy("Invalid Condition type", name)
     if operator == "Null":
-        return Null(lower, _boolean(values[0]) if len(values) == 1 else refuse_policy("Null", key))
+        return Null(
+            spelled, _boolean(values[0]) if len(values) == 1 else refuse_policy("Null", key)
+        )
     if_exists = operator.endswith("IfExists")
     operator = operator.removesuffix("IfExists")
     if operator in _NEGATIONS:
@@ -197,11 +256,11 @@ def _read_condition(name: str, key: str, values: list[str]) -> Condition | Null:
     # Nothing is a subset of everything; a key that is not there is also not what it must not be.
     absent = if_exists or mode == "all" or (negated and mode != "any")
     narrows = (
-        lower in _NARROWING
+        spelled in _NARROWING
         and not (negated or if_exists or mode == "all")
         and not any(_is_broad(operator, value) for value in values)
     )
-    return Condition(lower, matchers, negated, absent, mode, narrows)
+    return Condition(spelled, matchers, negated, absent, mode, narrows)
 
 
 def _is_tag(key: str) -> bool:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
-from gateway.s3.credentials import ALGORITHM, parse_scope
+from gateway.s3.credentials import ALGORITHM, ALGORITHM_V2, parse_scope
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.form_data import FILE_FIELD
 from gateway.s3.sigv2 import signature_v2
@@ -26,10 +26,14 @@ FILENAME = "${filename}"
 
 
 class FormSigner(NamedTuple):
-    """Whose key signed a form, and what raises S3Error unless the secret is that key's."""
+    """Whose key signed a form, and what raises S3Error unless the secret is that key's.
+
+    `algorithm` is ALGORITHM or ALGORITHM_V2.
+    """
 
     access_key: str
     verify: Callable[[str], None]
+    algorithm: str = ALGORITHM
 
 
 def find_signer(fields: Mapping[str, str]) -> FormSigner | None:
@@ -52,6 +56,7 @@ def find_signer(fields: Mapping[str, str]) -> FormSigner | None:
         return FormSigner(
             fields["awsaccesskeyid"],
             lambda secret: _compare(signature_v2(secret, policy), fields["signature"]),
+            ALGORITHM_V2,
         )
     if fields["x-amz-algorithm"] != ALGORITHM:
         raise S3Error(

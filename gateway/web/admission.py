@@ -6,9 +6,8 @@ It comes after `authorization`: a policy never gives a key more than its own rig
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from urllib.parse import parse_qsl, unquote
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
 
 from gateway.catalog.queries import VersionRow
 from gateway.s3.access import BucketAccess
@@ -18,101 +17,117 @@ from gateway.s3.actions import (
     BYPASS_GOVERNANCE,
     DELETE_OBJECT,
     GET_OBJECT,
+    GET_OBJECT_LEGAL_HOLD,
+    GET_OBJECT_RETENTION,
+    GET_OBJECT_TAGGING,
     LIST_BUCKET,
-    OWNERS_ALWAYS,
+    OWNERS_ALONE,
+    PUT_NEW_OBJECT_ACL,
     PUT_OBJECT,
+    PUT_OBJECT_LEGAL_HOLD,
+    PUT_OBJECT_RETENTION,
     PUT_OBJECT_TAGGING,
     Action,
 )
 from gateway.s3.bucket_policy import Requester
-from gateway.s3.copy_source import COPY_SOURCE, CopySource
-from gateway.s3.credentials import ALGORITHM
+from gateway.s3.copy_source import CopySource, CopyWish
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.notes import ACL, TAGGING, TAGGING_HEADER
-from gateway.s3.object_lock import bypasses_governance
+from gateway.s3.object_lock import HOLD_HEADER, MODE_HEADER, UNTIL_HEADER, bypasses_governance
 from gateway.s3.operations import Operation
-from gateway.s3.policy_conditions import EXISTING_TAG, REQUEST_TAG, Context
-from gateway.s3.tagging import decode_tags
-from gateway.s3.timestamps import MICROSECONDS, iso_timestamp
+from gateway.s3.policy_conditions import EXISTING_TAG, REQUEST_TAG, is_known_of
+from gateway.s3.tagging import Tags, decode_tags, parse_tagging_header
 from gateway.s3.version_ids import version_id
 from gateway.web.authorization import check_overrides
-from gateway.web.requests import S3Request
+from gateway.web.policy_context import CARRIED_KEYS, request_context
+from gateway.web.requests import NOBODY, S3Request
 from gateway.web.services import Services
 
 _ABSENT = frozenset({ErrorCode.NoSuchKey, ErrorCode.NoSuchVersion})
-# The handler decides: for a new bucket, and for each key.
-_BY_HANDLER = frozenset({Operation.CreateBucket, Operation.DeleteObjects})
-_HEADER_KEYS = (
-    *("x-amz-acl", "x-amz-content-sha256", "x-amz-metadata-directive", "x-amz-storage-class"),
-    *("x-amz-grant-read", "x-amz-grant-write", "x-amz-grant-read-acp", "x-amz-grant-write-acp"),
-    *("x-amz-grant-full-control", "x-amz-server-side-encryption", "if-match", "if-none-match"),
-    "x-amz-server-side-encryption-aws-kms-key-id",
-    "x-amz-server-side-encryption-customer-algorithm",
+_COPIES = frozenset({Operation.CopyObject, Operation.UploadPartCopy})
+# The handler decides: for a new bucket, for each key, and once it knows the source.
+_BY_HANDLER = frozenset({Operation.CreateBucket, Operation.DeleteObjects, Operation.CopyObject})
+_PUTS = frozenset({Operation.PutObject, Operation.PostObject, Operation.CreateMultipartUpload})
+# What was asked of the upload when it was opened is not said again.
+_CONTINUED = frozenset(
+    {Operation.UploadPart, Operation.UploadPartCopy, Operation.CompleteMultipartUpload}
 )
-_QUERY_KEYS = {
-    "prefix": "s3:prefix",
-    "delimiter": "s3:delimiter",
-    "max-keys": "s3:max-keys",
-    "versionId": "s3:versionid",
-}
+
+
+async def find_access(services: Services, request: S3Request) -> None:
+    """Find out whose bucket a request means: sets `request.access`, None for no shared one."""
+    identity = request.identity
+    if services.sharing is None or request.address.bucket is None:
+        return
+    access = await services.sharing.find(identity.account, request.bucket)
+    if access is None or (request.is_flat and access.account != identity.account):
+        return
+    request.access = access
+    if identity.is_anonymous and access.account != identity.account:
+        # What an operator has opened was a bucket of another account.
+        request.identity = NOBODY._replace(payload_hash=identity.payload_hash)
 
 
 async def admit(services: Services, request: S3Request, operation: Operation) -> None:
-    """Find out whose bucket a request means, and whether it may do this there.
+    """Whether a request may do this with the bucket that `find_access` has found.
 
-    Sets `request.access`. Raises S3Error: AccessDenied; NoSuchBucket for a request without a key;
-    NoSuchKey and NoSuchVersion for who may list the bucket.
+    Raises S3Error: AccessDenied; NoSuchBucket for a request without a key; NoSuchKey and
+    NoSuchVersion for who may list the bucket; MethodNotAllowed for other accounts' policies.
     """
-    sharing, identity = services.sharing, request.identity
-    if sharing is None or request.address.bucket is None:
+    access, identity = request.access, request.identity
+    if access is None:
         if identity.is_anonymous and identity.limits is None:
-            raise S3Error(ErrorCode.AccessDenied)
-        return
-    access = await sharing.find(identity.account, request.bucket)
-    if access is None or (request.is_flat and access.account != identity.account):
-        if identity.is_anonymous:
+            if request.address.bucket is None or operation is Operation.CreateBucket:
+                raise S3Error(ErrorCode.AccessDenied)
             raise S3Error(ErrorCode.NoSuchBucket, BucketName=request.bucket)
-        return
-    request.access = access
-    if operation in _BY_HANDLER:
-        if operation is Operation.CreateBucket and identity.is_anonymous:
-            raise S3Error(ErrorCode.AccessDenied)
         return
     if identity.is_anonymous:
         check_overrides(request)
-    if operation in OWNERS_ALWAYS and owns_bucket(request):
+        if operation in (Operation.CreateBucket, Operation.CreateMultipartUpload):
+            # As on AWS: nobody could say whose it is.
+            raise S3Error(ErrorCode.AccessDenied)
+    if operation in OWNERS_ALONE:
+        if not owns_bucket(request):
+            raise S3Error(
+                ErrorCode.MethodNotAllowed, Method=request.method, ResourceType="BUCKETPOLICY"
+            )
         return
-    if operation is Operation.CreateMultipartUpload and identity.is_anonymous:
-        # As on AWS: nobody could say whose upload it is.
-        raise S3Error(ErrorCode.AccessDenied)
+    if operation in _BY_HANDLER:
+        return
+    waived = CARRIED_KEYS if operation in _CONTINUED else ()
     version = request.query.get("versionId") or None
-    for action in _actions(request, operation):
+    for action in _actions(request, access, operation):
         key = request.key if action.on_object else None
-        found = await _check(services, request, access, action, key, version)
-        request.version = found or request.version
+        decision = _Decision(request, access, action, key, version, waived=waived)
+        request.version = await _check(services, decision) or request.version
+
+
+async def admit_copy(
+    services: Services, request: S3Request, source: CopySource, wish: CopyWish
+) -> tuple[str, CopySource]:
+    """Whether a request may copy: the account of the source, and the source as it was found.
+
+    The tags that come along count as given with the copy, and as read from the source. Raises as
+    `admit`.
+    """
+    takes_tags = not wish.replaces_tags
+    account, found, tags = await _admit_source(services, request, source, takes_tags=takes_tags)
+    access = request.access
+    if access is None:
+        return account, found
+    if wish.replaces_tags:
+        tags = _given_tags(request)
+    for action in (*_puts(request, access, tags), *_bypass(request)):
+        await _check(services, _Decision(request, access, action, request.key, None, tags=tags))
+    return account, found
 
 
 async def admit_source(
     services: Services, request: S3Request, source: CopySource
 ) -> tuple[str, CopySource]:
-    """The account of a copy's source, which the request may read, and what it names.
-
-    Where that depended on the version that is there, it is named. Raises as `admit`.
-    """
-    if services.sharing is None:
-        return request.account, source
-    access = await services.sharing.find(request.identity.account, source.bucket)
-    if access is None:
-        return request.identity.account, source
-    action = GET_OBJECT if source.version_id is None else GET_OBJECT.for_version()
-    # What is not there must be found out here: the copy would tell anybody.
-    is_guest = request.identity.account != access.account or request.identity.is_anonymous
-    found = await _check(
-        services, request, access, action, source.key, source.version_id, finds=is_guest
-    )
-    if found is not None:
-        source = source._replace(version_id=version_id(found.sequence))
-    return access.account, source
+    """As `admit_copy`, where tags stay behind and the destination is admitted."""
+    account, source, _ = await _admit_source(services, request, source, takes_tags=False)
+    return account, source
 
 
 def check_deletion(request: S3Request, key: bytes, version: str | None) -> None:
@@ -120,10 +135,8 @@ def check_deletion(request: S3Request, key: bytes, version: str | None) -> None:
     access = request.access
     if access is None:
         return
-    action = DELETE_OBJECT if version is None else DELETE_OBJECT.for_version()
-    context = _context(request, access)
-    for each in (action, *_bypass(request)):
-        if not _permits(request, access, each, key, context):
+    for action in (_at_version(DELETE_OBJECT, version), *_bypass(request)):
+        if not _Decision(request, access, action, key, version).permits():
             raise S3Error(ErrorCode.AccessDenied)
 
 
@@ -132,7 +145,7 @@ def owns_bucket(request: S3Request) -> bool:
     return not request.identity.is_anonymous and request.identity.account == request.account
 
 
-def veil(request: S3Request, error: S3Error) -> S3Error:
+def veil(request: S3Request, error: S3Error, operation: Operation) -> S3Error:
     """The error as who asked may see it: what is not there is told to those who may list.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_Permissions
@@ -140,12 +153,33 @@ def veil(request: S3Request, error: S3Error) -> S3Error:
     access = request.access
     if access is None or error.code not in _ABSENT or owns_bucket(request):
         return error
-    if COPY_SOURCE in request.headers:
+    if operation in _COPIES:
         # It is about the source: see `admit_source`.
         return error
     if _is_open_key(request) or _may_list(request, access, request.key):
+        if request.identity.is_anonymous:
+            # Whether a key was hidden, and when, is of the past.
+            bare = S3Error(error.code, error.message)
+            bare.fields = error.fields
+            return bare
         return error
     return S3Error(ErrorCode.AccessDenied)
+
+
+def hidden_headers(request: S3Request) -> Iterator[str]:
+    """What a GET or HEAD does not say of the notes of an object to who may not read them."""
+    access = request.access
+    if not request.identity.is_anonymous and (access is None or owns_bucket(request)):
+        return
+
+    def may_read(action: Action) -> bool:
+        if access is None or _is_open_key(request):
+            return False
+        return _Decision(request, access, action, request.key, None).permits()
+
+    for action, names in _NOTE_HEADERS.items():
+        if not may_read(action):
+            yield from names
 
 
 def acl_note(services: Services, request: S3Request) -> dict[str, str]:
@@ -154,12 +188,15 @@ def acl_note(services: Services, request: S3Request) -> dict[str, str]:
     Raises S3Error: AccessControlListNotSupported where buckets have no lists, AccessDenied for a
     public list where those are blocked, and as `wished_acl`.
     """
-    sharing, access = services.sharing, request.access
-    if sharing is None or access is None or not access.has_acls:
+    sharing = services.sharing
+    if sharing is None:
         check_acl_headers(request.headers)
         return {}
-    account = None if request.identity.is_anonymous else request.identity.account
-    owner = access.owner_of_new(account, request.headers.get(CANNED_HEADER, ""))
+    access = request.access or sharing.of_new(request.account, request.bucket)
+    if not access.has_acls:
+        check_acl_headers(request.headers)
+        return {}
+    owner = _owner_of_new(request, access)
     acl = wished_acl(request.headers, owner, access.account, sharing.is_account)
     if acl is None:
         acl = Acl.private(owner)
@@ -181,79 +218,199 @@ def acl_of_version(request: S3Request, version: VersionRow) -> Acl:
     return acl_of(note)
 
 
-def _actions(request: S3Request, operation: Operation) -> Iterator[Action]:
+def still_admitted(
+    services: Services, request: S3Request, action: Action, new: Acl
+) -> Callable[[sqlite3.Connection, Mapping[str, str]], None]:
+    """What checks within its commit that a list may be set, given the notes of the object.
+
+    Its body may have been long on its way: access may have been taken back meanwhile.
+    """
+
+    def check(connection: sqlite3.Connection, notes: Mapping[str, str]) -> None:
+        assert services.sharing is not None
+        access = services.sharing.look(connection, request.identity.account, request.bucket)
+        if access is None or access.account != request.account:
+            raise S3Error(ErrorCode.NoSuchBucket, BucketName=request.bucket)
+        if not access.has_acls:
+            raise S3Error(ErrorCode.AccessControlListNotSupported)
+        current = acl_of(notes[ACL]) if ACL in notes else None
+        owner = current.owner if current is not None and action.by_object else access.account
+        version = request.query.get("versionId") or None
+        key = request.address.key
+        decision = _Decision(request, access, action, key, version, acl=current)
+        decision.add_tags(decode_tags(notes.get(TAGGING)))
+        if owner != new.owner or not decision.permits():
+            raise S3Error(ErrorCode.AccessDenied)
+        check_public(access, new)
+
+    return check
+
+
+class _Decision:
+    """One question: whether a request may do an action on a key, or with None on the bucket.
+
+    `tags` are those that it gives to a new object, unless its header says; `acl` is the list of
+    the object that is there. For `waived` see `Statement.applies`.
+    """
+
+    def __init__(
+        self,
+        request: S3Request,
+        access: BucketAccess,
+        action: Action,
+        key: bytes | None,
+        version: str | None,
+        *,
+        tags: Tags | None = None,
+        acl: Acl | None = None,
+        waived: frozenset[str] | tuple[()] = (),
+    ) -> None:
+        self.request = request
+        self.access = access
+        self.action = action
+        self.key = key
+        self.version = version
+        self.acl = acl
+        self.context: dict[str, list[str]] = {}
+        self._waived = waived
+        if access.policy is not None:
+            name = action.name.lower()
+            if tags is None:
+                tags = _given_tags(request) if is_known_of(REQUEST_TAG, name) else ()
+            context = request_context(request, access.account, version, tags)
+            self.context = {k: values for k, values in context.items() if is_known_of(k, name)}
+
+    def add_tags(self, tags: Tags) -> None:
+        """Take note of the tags of the object that is there."""
+        if is_known_of(EXISTING_TAG, self.action.name.lower()):
+            for name, value in tags:
+                self.context.setdefault(EXISTING_TAG + name, []).append(value)
+
+    def permits(self) -> bool:
+        """The answer."""
+        identity = self.request.identity
+        account = None if identity.is_anonymous else identity.account
+        requester = Requester(account, identity.key_name)
+        if _is_open_key(self.request):
+            return not self.access.denies(requester, self.action, self.key, self.context)
+        return self.access.permits(
+            requester, self.action, self.key, self.context, self.acl, self._waived
+        )
+
+
+async def _check(
+    services: Services, decision: _Decision, *, finds: bool = False
+) -> VersionRow | None:
+    """Refuse what is not permitted, by S3Error.
+
+    Where the object itself has a say, or with `finds`, the version that was found: what is read
+    must be that one.
+    """
+    access, key = decision.access, decision.key
+    found: VersionRow | None = None
+    absence: S3Error | None = None
+    if key is not None and (finds or access.needs_object(decision.action)):
+        try:
+            found = await services.objects.get(access.account, access.bucket, key, decision.version)
+        except S3Error as error:
+            absence = error
+        else:
+            decision.acl = acl_of(found.notes[ACL]) if ACL in found.notes else None
+            decision.add_tags(decode_tags(found.notes.get(TAGGING)))
+    if decision.permits() and not (finds and absence is not None and absence.code in _ABSENT):
+        return found
+    if absence is not None and key is not None and _may_list(decision.request, access, key):
+        raise absence
+    raise S3Error(ErrorCode.AccessDenied)
+
+
+async def _admit_source(
+    services: Services, request: S3Request, source: CopySource, *, takes_tags: bool
+) -> tuple[str, CopySource, Tags]:
+    """Account, source and tags of what is to be copied; the version that was found is named."""
+    if services.sharing is None:
+        return request.account, source, ()
+    access = await services.sharing.find(request.identity.account, source.bucket)
+    if access is None:
+        return request.identity.account, source, ()
+    action = _at_version(GET_OBJECT, source.version_id)
+    decision = _Decision(request, access, action, source.key, source.version_id, tags=())
+    # What is not there must be found out here: the copy would tell anybody.
+    found = await _check(services, decision, finds=True)
+    if found is None:
+        return access.account, source, ()
+    tags = decode_tags(found.notes.get(TAGGING))
+    if tags and takes_tags:
+        action = _at_version(GET_OBJECT_TAGGING, source.version_id)
+        reading = _Decision(request, access, action, source.key, source.version_id)
+        reading.add_tags(tags)
+        if not reading.permits():
+            raise S3Error(ErrorCode.AccessDenied)
+    return access.account, source._replace(version_id=version_id(found.sequence)), tags
+
+
+def _actions(request: S3Request, access: BucketAccess, operation: Operation) -> Iterator[Action]:
     """What a request needs on the bucket or key in its path."""
     actions = BY_OPERATION.get(operation)
     if actions is None:
         raise S3Error(ErrorCode.AccessDenied)
-    versioned = bool(request.query.get("versionId"))
-    for action in actions:
-        yield action.for_version() if versioned else action
-    if actions == (PUT_OBJECT,) and request.headers.get(TAGGING_HEADER):
-        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html: tags may decide
-        # who reads an object.
-        yield PUT_OBJECT_TAGGING
+    if operation in _PUTS:
+        yield from _puts(request, access, _given_tags(request))
+    else:
+        version = request.query.get("versionId")
+        yield from (_at_version(action, version) for action in actions)
     yield from _bypass(request)
+
+
+def _puts(request: S3Request, access: BucketAccess, tags: Tags) -> Iterator[Action]:
+    """What it takes to put an object with all that a request says of it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+    """
+    headers = request.headers
+    yield PUT_OBJECT
+    if tags:
+        # They may decide who reads it.
+        yield PUT_OBJECT_TAGGING
+    if headers.get(MODE_HEADER) or headers.get(UNTIL_HEADER):
+        yield PUT_OBJECT_RETENTION
+    if headers.get(HOLD_HEADER):
+        yield PUT_OBJECT_LEGAL_HOLD
+    if access.has_acls and _shares_what_is_anothers(request, access):
+        yield PUT_NEW_OBJECT_ACL
+
+
+def _shares_what_is_anothers(request: S3Request, access: BucketAccess) -> bool:
+    """Whether the headers ask for a list of an object that will not be its writer's own."""
+    owner = _owner_of_new(request, access)
+    if owner == request.identity.account:
+        return False
+    acl = wished_acl(request.headers, owner, access.account, lambda _: True)
+    return acl is not None and acl != Acl.private(owner)
+
+
+def _owner_of_new(request: S3Request, access: BucketAccess) -> str:
+    account = None if request.identity.is_anonymous else request.identity.account
+    return access.owner_of_new(account, request.headers.get(CANNED_HEADER, ""))
+
+
+def _given_tags(request: S3Request) -> Tags:
+    return parse_tagging_header(request.headers.get(TAGGING_HEADER, ""))
+
+
+def _at_version(action: Action, version: str | None) -> Action:
+    return action.for_version() if version else action
 
 
 def _bypass(request: S3Request) -> tuple[Action, ...]:
     return (BYPASS_GOVERNANCE,) if bypasses_governance(request.headers) else ()
 
 
-async def _check(
-    services: Services,
-    request: S3Request,
-    access: BucketAccess,
-    action: Action,
-    key: bytes | None,
-    version: str | None,
-    *,
-    finds: bool = False,
-) -> VersionRow | None:
-    """Refuse an action on a key, or with None on the bucket, by S3Error.
-
-    Where the object itself has a say, or with `finds`, the version that was found: what is read
-    must be that one.
-    """
-    context = _context(request, access)
-    found: VersionRow | None = None
-    absence: S3Error | None = None
-    acl: Acl | None = None
-    if key is not None and (finds or access.needs_object(action)):
-        try:
-            found = await services.objects.get(access.account, access.bucket, key, version)
-        except S3Error as error:
-            absence = error
-        else:
-            acl = acl_of(found.notes[ACL]) if ACL in found.notes else None
-            for name, value in decode_tags(found.notes.get(TAGGING)):
-                context.setdefault(EXISTING_TAG + name.lower(), []).append(value)
-    if _permits(request, access, action, key, context, acl) and not (finds and absence):
-        return found
-    if absence is not None and key is not None and _may_list(request, access, key):
-        raise absence
-    raise S3Error(ErrorCode.AccessDenied)
-
-
-def _permits(
-    request: S3Request,
-    access: BucketAccess,
-    action: Action,
-    key: bytes | None,
-    context: Context,
-    acl: Acl | None = None,
-) -> bool:
-    identity = request.identity
-    requester = Requester(None if identity.is_anonymous else identity.account, identity.key_name)
-    if _is_open_key(request):
-        return not access.denies(requester, action, key, context)
-    return access.permits(requester, action, key, context, acl)
-
-
 def _may_list(request: S3Request, access: BucketAccess, key: bytes) -> bool:
     """Whether a listing would show the key."""
-    context = {**_context(request, access), "s3:prefix": [key.decode()]}
-    return _permits(request, access, LIST_BUCKET, None, context)
+    decision = _Decision(request, access, LIST_BUCKET, None, None, tags=())
+    decision.context["s3:prefix"] = [key.decode()]
+    return decision.permits()
 
 
 def _is_open_key(request: S3Request) -> bool:
@@ -261,59 +418,8 @@ def _is_open_key(request: S3Request) -> bool:
     return request.identity.is_anonymous and request.identity.limits is not None
 
 
-def _context(request: S3Request, access: BucketAccess) -> dict[str, list[str]]:
-    """What conditions may ask of a request; nothing where there is no policy to ask.
-
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
-    """
-    if access.policy is None:
-        return {}
-    headers, query, identity = request.headers, request.query, request.identity
-    now = time.time_ns() // 1000
-    context = {
-        "aws:currenttime": [iso_timestamp(now)],
-        "aws:epochtime": [str(now // MICROSECONDS)],
-        "aws:principaltype": ["Anonymous" if identity.is_anonymous else "User"],
-        "aws:securetransport": [str(request.http.secure).lower()],
-        "s3:resourceaccount": [access.account],
-    }
-    if not identity.is_anonymous:
-        name = identity.key_name
-        context["aws:principalaccount"] = [identity.account]
-        context["aws:principalarn"] = [f"arn:aws:iam::{identity.account}:user/{name}"]
-        context["aws:userid"] = context["aws:username"] = [name]
-        context.update(_signature(request))
-    if request.http.remote:
-        context["aws:sourceip"] = [request.http.remote]
-    for header, key in (("user-agent", "aws:useragent"), ("referer", "aws:referer")):
-        if header in headers:
-            context[key] = [headers[header]]
-    for header in _HEADER_KEYS:
-        if header in headers:
-            context[f"s3:{header}"] = [headers[header]]
-    for parameter, key in _QUERY_KEYS.items():
-        if parameter in query:
-            context[key] = [query[parameter]]
-    if COPY_SOURCE in headers:
-        # As documented: bucket/key, as the client means it.
-        context["s3:x-amz-copy-source"] = [unquote(headers[COPY_SOURCE]).removeprefix("/")]
-    for name, value in parse_qsl(headers.get(TAGGING_HEADER, ""), keep_blank_values=True):
-        context.setdefault(REQUEST_TAG + name.lower(), []).append(value)
-        context.setdefault("s3:requestobjecttagkeys", []).append(name)
-    return context
-
-
-def _signature(request: S3Request) -> Mapping[str, list[str]]:
-    """How the request was signed, as conditions name it."""
-    by_header = request.head.headers.get("authorization", "")
-    version_2 = by_header.startswith("AWS ") or "Signature" in request.query
-    return {
-        "s3:signatureversion": ["AWS" if version_2 else ALGORITHM],
-        "s3:authtype": [
-            "REST-HEADER"
-            if by_header
-            else "POST"
-            if request.method == "POST" and not request.query
-            else "REST-QUERY-STRING"
-        ],
-    }
+_NOTE_HEADERS: dict[Action, tuple[str, ...]] = {
+    GET_OBJECT_TAGGING: ("x-amz-tagging-count",),
+    GET_OBJECT_RETENTION: (MODE_HEADER, UNTIL_HEADER),
+    GET_OBJECT_LEGAL_HOLD: (HOLD_HEADER,),
+}

@@ -10,6 +10,7 @@ from gateway.rights import Limits
 from gateway.s3.address import Address
 from gateway.s3.credentials import (
     ALGORITHM,
+    ALGORITHM_V2,
     STREAMING_SIGNED,
     STREAMING_SIGNED_TRAILER,
     UNSIGNED_PAYLOAD,
@@ -25,13 +26,19 @@ from gateway.s3.post_policy import find_signer
 from gateway.s3.query import parse_query
 from gateway.s3.sigv2 import verify_v2
 from gateway.s3.sigv4 import SKEW_MAX, ChunkSigner, verify
-from gateway.web.requests import Identity, effective_headers
+from gateway.web.requests import NOBODY, Identity, effective_headers
 
 Proof = tuple[str, ChunkSigner | None]
 """The payload hash that was signed, and what verifies signed chunks."""
 
 # An unknown key costs what a wrong secret costs.
 _MADE_UP_SECRET = "an unknown key is verified against this"
+_HOW = {
+    Scheme.V4_HEADER: (ALGORITHM, "REST-HEADER"),
+    Scheme.V4_QUERY: (ALGORITHM, "REST-QUERY-STRING"),
+    Scheme.V2_HEADER: (ALGORITHM_V2, "REST-HEADER"),
+    Scheme.V2_QUERY: (ALGORITHM_V2, "REST-QUERY-STRING"),
+}
 _SIGNED_CHUNKS = frozenset({STREAMING_SIGNED, STREAMING_SIGNED_TRAILER})
 
 
@@ -85,7 +92,8 @@ class Authenticator:
         """
         claim = find_claim(head)
         if claim is None:
-            return self._anonymous(head, address)
+            payload_hash = head.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
+            return self._anonymous(address, payload_hash)
 
         def verify_with(secret: str) -> Proof:
             if claim.scheme is Scheme.V2_HEADER or claim.scheme is Scheme.V2_QUERY:
@@ -95,27 +103,31 @@ class Authenticator:
         key, (payload_hash, chunk_signer) = self._prove(
             claim.access_key, verify_with, (claim.payload_hash, None)
         )
-        return Identity(key.account, key.access_key, payload_hash, chunk_signer, key.limits)
+        return Identity(
+            key.account,
+            key.access_key,
+            payload_hash,
+            chunk_signer,
+            key.limits,
+            how=_HOW[claim.scheme],
+        )
 
-    def _anonymous(self, head: RequestHead, address: Address) -> Identity:
+    def _anonymous(self, address: Address, payload_hash: str) -> Identity:
         key = self._lookup_anonymous(address.bucket) if address.bucket is not None else None
         # Without limits nobody would ask what it may do.
         if key is None or key.limits is None:
-            return self._nobody(head.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD))
+            if not self._admits_anonymous or payload_hash in _SIGNED_CHUNKS:
+                raise S3Error(ErrorCode.AccessDenied)
+            return NOBODY._replace(payload_hash=payload_hash)
         return Identity(
             key.account, key.access_key, UNSIGNED_PAYLOAD, limits=key.limits, is_anonymous=True
         )
 
-    def _nobody(self, payload_hash: str = UNSIGNED_PAYLOAD) -> Identity:
-        if not self._admits_anonymous or payload_hash in _SIGNED_CHUNKS:
-            raise S3Error(ErrorCode.AccessDenied)
-        return Identity("", "anonymous", payload_hash, is_anonymous=True)
-
-    def authenticate_form(self, fields: Mapping[str, str]) -> Identity:
-        """Who signed the policy of a form; raises as `authenticate` does."""
+    def authenticate_form(self, fields: Mapping[str, str], address: Address) -> Identity:
+        """Who signed the policy of a form for `address`; raises as `authenticate` does."""
         signer = find_signer(fields)
         if signer is None:
-            return self._nobody()
+            return self._anonymous(address, UNSIGNED_PAYLOAD)
 
         def verify_with(secret: str) -> Proof:
             signer.verify(secret)
@@ -124,7 +136,8 @@ class Authenticator:
         key, (payload_hash, _) = self._prove(
             signer.access_key, verify_with, (UNSIGNED_PAYLOAD, None)
         )
-        return Identity(key.account, key.access_key, payload_hash, limits=key.limits)
+        how = (signer.algorithm, "POST")
+        return Identity(key.account, key.access_key, payload_hash, limits=key.limits, how=how)
 
     def _prove(
         self, access_key: str, verify_with: Callable[[str], Proof], identified: Proof

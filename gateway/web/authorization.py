@@ -183,10 +183,12 @@ def authorize_upload(request: S3Request, opener: str | None) -> None:
 
     A key that may only create must not abort what others are about to store, nor add to it, and
     neither may another account that writes to a shared bucket. Of uploads opened by earlier
-    versions of the program it is not known who did.
+    versions of the program it is not known who did: those are open to the bucket's account.
     """
+    if opener == request.identity.key_name:
+        return
     is_guest = request.identity.account != request.account
-    if (request.creates_only or is_guest) and opener not in (None, request.identity.key_name):
+    if is_guest or (request.creates_only and opener is not None):
         _refuse("is not the one that opened this upload")
 
 

@@ -41,9 +41,9 @@ from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.lifecycle import SETTING as LIFECYCLE_SETTING
 from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
 from gateway.s3.query import parse_query
-from gateway.sharing import OWNERSHIP, POLICY, PUBLIC_ACCESS_BLOCK
+from gateway.sharing import POLICY, PUBLIC_ACCESS_BLOCK
 from gateway.web import cross_origin
-from gateway.web.admission import admit, veil
+from gateway.web.admission import admit, find_access, owns_bucket, veil
 from gateway.web.authentication import Authenticator
 from gateway.web.authorization import authorize
 from gateway.web.bodies import is_empty
@@ -102,7 +102,7 @@ HANDLERS: dict[Operation, Handler] = {
     Operation.DeletePublicAccessBlock: bucket_settings.removes(PUBLIC_ACCESS_BLOCK),
     Operation.GetBucketOwnershipControls: bucket_sharing.get_bucket_ownership_controls,
     Operation.PutBucketOwnershipControls: bucket_sharing.put_bucket_ownership_controls,
-    Operation.DeleteBucketOwnershipControls: bucket_settings.removes(OWNERSHIP),
+    Operation.DeleteBucketOwnershipControls: bucket_sharing.delete_bucket_ownership_controls,
     Operation.GetBucketPolicy: bucket_sharing.get_bucket_policy,
     Operation.PutBucketPolicy: bucket_sharing.put_bucket_policy,
     Operation.DeleteBucketPolicy: bucket_settings.removes(POLICY),
@@ -279,26 +279,30 @@ class Dispatcher:
             # Auto Drive reads a path of one segment as a key of the bucket `default`.
             s3.address, s3.is_flat = flat_address(address), True
         await self._authorize(operation, s3)
-        return await self._handle(HANDLERS[operation](self._services, s3), s3)
+        return await self._handle(operation, HANDLERS[operation](self._services, s3), s3)
 
     async def _authorize(self, operation: Operation, request: S3Request) -> None:
         """Whether who sent a request may have this done, and to whose bucket."""
+        await find_access(self._services, request)
         if request.identity.limits is not None:
             authorize(request.identity.limits, operation, request)
         await admit(self._services, request, operation)
-        if request.headers.get(_EXPECTED_OWNER, request.account) != request.account:
+        owner = request.account
+        if operation is Operation.CreateBucket and not owns_bucket(request):
+            owner = request.identity.account
+        if request.headers.get(_EXPECTED_OWNER, owner) != owner:
             # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
             raise S3Error(ErrorCode.AccessDenied)
         if "origin" in request.headers:
             await self._cors(request, request.account)
 
     async def _handle(
-        self, answer: Awaitable[web.StreamResponse], request: S3Request
+        self, operation: Operation, answer: Awaitable[web.StreamResponse], request: S3Request
     ) -> web.StreamResponse:
         try:
             return await answer
         except S3Error as error:
-            raise veil(request, error) from None
+            raise veil(request, error, operation) from None
 
     async def _cors(self, request: S3Request, account: str | None) -> Mapping[str, str]:
         """What the page of another origin is told; found out once, before an answer begins."""
@@ -315,14 +319,15 @@ class Dispatcher:
         """A form says who signed it, and what it is for, at the start of its body."""
         outcome.operation = Operation.PostObject.name
         form = await forms.read_form(self._services, form_as_sent)
-        identity = self._authenticator.authenticate_form(form.fields)
+        identity = self._authenticator.authenticate_form(form.fields, form_as_sent.address)
         outcome.account = identity.account
-        if "origin" in form_as_sent.headers:
-            await self._cors(form_as_sent, identity.account)
         now = datetime.fromtimestamp(self._services.now_seconds(), UTC)
         posted = forms.read_posted(form_as_sent, form, identity, now)
         await self._authorize(Operation.PostObject, posted.request)
-        return await self._handle(forms.post_object(self._services, posted), posted.request)
+        # Who asks for the rules of the bucket is the form as it was sent.
+        form_as_sent.access = posted.request.access
+        answer = forms.post_object(self._services, posted)
+        return await self._handle(Operation.PostObject, answer, posted.request)
 
     async def _settle(self, operation: Operation, request: S3Request) -> Operation:
         """Decide what a path of one segment means where the request alone does not tell."""
@@ -386,7 +391,7 @@ class _Outcome:
     def owner(self) -> str | None:
         """The account whose bucket was meant, as far as that is known."""
         access = self.request.access if self.request is not None else None
-        return access.account if access is not None else self.account
+        return access.account if access is not None else self.account or None
 
 
 def _looks_like_configuration(request: S3Request) -> bool:

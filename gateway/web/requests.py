@@ -13,7 +13,7 @@ from gateway.catalog.queries import VersionRow
 from gateway.rights import Limits
 from gateway.s3.access import BucketAccess
 from gateway.s3.address import Address
-from gateway.s3.credentials import RequestHead
+from gateway.s3.credentials import UNSIGNED_PAYLOAD, RequestHead
 from gateway.s3.query import hoisted_headers
 from gateway.s3.sigv4 import ChunkSigner
 
@@ -25,7 +25,9 @@ class Identity(NamedTuple):
 
     `payload_hash` is the x-amz-content-sha256 that was signed; `chunk_signer` verifies an
     aws-chunked body and is None for a key without a secret. `limits` are those of the key, and
-    `key_name` is what may be shown of it. `is_anonymous` says that nobody in particular did.
+    `key_name` is what may be shown of it. `is_anonymous` says that nobody in particular did. `how`
+    it was signed is the version and the place of the signature, as conditions of policies name
+    them: `AWS4-HMAC-SHA256` and `REST-HEADER`.
     """
 
     account: str
@@ -34,6 +36,11 @@ class Identity(NamedTuple):
     chunk_signer: ChunkSigner | None = None
     limits: Limits | None = None
     is_anonymous: bool = False
+    how: tuple[str, str] | None = None
+
+
+NOBODY = Identity("", "anonymous", UNSIGNED_PAYLOAD, is_anonymous=True)
+"""Who names no key where buckets are shared: no account, and no rights of its own."""
 
 
 @dataclass(slots=True)

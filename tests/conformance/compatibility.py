@@ -43,7 +43,6 @@ NOTES = {
     "GetPublicAccessBlock": "404 NoSuchPublicAccessBlockConfiguration without.",
     "PutPublicAccessBlock": "Kept and heeded; without `global_buckets` nothing is public anyway.",
     "DeletePublicAccessBlock": "Removes it.",
-    "DeleteBucketOwnershipControls": "Back to `object_ownership`.",
     "DeleteBucketPolicy": "Removes it.",
     "GetBucketEncryption": "404 ServerSideEncryptionConfigurationNotFoundError.",
     "GetBucketWebsite": "404 NoSuchWebsiteConfiguration.",
@@ -124,6 +123,11 @@ DIFFERENCES = (
         "Owner in listings of objects",
         "the bucket's account, whoever owns the object; GetObjectAcl says who does",
         "a page is read without the notes of each version",
+    ),
+    (
+        "WRITE on a bucket by its list",
+        "also to hide and to supersede what others have put; on AWS new objects and one's own",
+        "versions stay, and only the owner reaches them",
     ),
     (
         "Bucket policies",

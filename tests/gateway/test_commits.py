@@ -81,7 +81,7 @@ async def test_sequence_numbers_ascend_within_a_group(data_dir: Path) -> None:
 async def test_a_second_record_shares_the_fate_of_the_first(data_dir: Path, syncs: Syncs) -> None:
     def both(name: str, **more) -> Change:
         return bucket(
-            name, then=lambda sequence: BucketRecord(sequence, "main", f"{name}-too"), **more
+            name, then=(lambda sequence: BucketRecord(sequence, "main", f"{name}-too"),), **more
         )
 
     def refuse(_: sqlite3.Connection) -> None:

@@ -32,7 +32,7 @@ async def test_of_two_changes_each_sees_the_other(tmp_path: Path) -> None:
         seen: list[dict[str, str]] = []
         for document in ("a=1", "a=2"):
             await parts.objects.annotate(
-                "main", "bucket", version, "tagging", document, lambda n: seen.append(dict(n))
+                "main", "bucket", version, "tagging", document, lambda _, n: seen.append(dict(n))
             )
         assert seen == [{}, {"tagging": "a=1"}]
 

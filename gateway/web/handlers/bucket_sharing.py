@@ -21,6 +21,7 @@ from gateway.s3.acl import (
     wished_acl,
     write_acl,
 )
+from gateway.s3.actions import PUT_BUCKET_ACL
 from gateway.s3.bucket_policy import parse_policy, read_policy
 from gateway.s3.bucket_settings import (
     ENFORCED,
@@ -32,7 +33,7 @@ from gateway.s3.bucket_settings import (
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.xml_writer import write_configuration
 from gateway.sharing import ACL, OWNERSHIP, POLICY
-from gateway.web.admission import check_public
+from gateway.web.admission import check_public, still_admitted
 from gateway.web.bodies import is_empty
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
@@ -52,10 +53,16 @@ async def put_bucket_policy(services: Services, request: S3Request) -> web.Strea
     await services.buckets.get(request.account, request.bucket)
     if services.sharing is None or request.access is None:
         raise S3Error(ErrorCode.NotImplemented, NO_POLICIES)
+    sharing = services.sharing
     document = read_policy(await services.document(request), request.bucket)
-    if request.access.block.block_policy and parse_policy(document).is_public:
-        raise S3Error(ErrorCode.AccessDenied, "Public policies are blocked.")
-    await services.buckets.configure(request.account, request.bucket, POLICY, document)
+    is_public = parse_policy(document).is_public
+
+    def check(connection: sqlite3.Connection) -> None:
+        access = sharing.look(connection, request.account, request.bucket)
+        if access is not None and access.block.block_policy and is_public:
+            raise S3Error(ErrorCode.AccessDenied, "Public policies are blocked.")
+
+    await services.buckets.configure(request.account, request.bucket, POLICY, document, check)
     return empty_response(204)
 
 
@@ -75,11 +82,18 @@ async def get_bucket_acl(services: Services, request: S3Request) -> web.StreamRe
 
 async def put_bucket_acl(services: Services, request: S3Request) -> web.StreamResponse:
     """Replace the list; where there are none, accept what is so."""
-    await services.buckets.get(request.account, request.bucket)
-    acl = await read_wished_acl(services, request, request.account)
+    account, bucket = request.account, request.bucket
+    await services.buckets.get(account, bucket)
+    acl = await read_wished_acl(services, request, account)
     if acl is not None:
-        document = None if acl == Acl.private(request.account) else acl.to_document()
-        await services.buckets.configure(request.account, request.bucket, ACL, document)
+        check = still_admitted(services, request, PUT_BUCKET_ACL, acl)
+        document = None if acl == Acl.private(account) else acl.to_document()
+        await services.buckets.configure(
+            account, bucket, ACL, document, lambda connection: check(connection, {})
+        )
+    elif await services.buckets.setting(account, bucket, ACL) is not None:
+        # What counted under another ownership must not come back.
+        await services.buckets.configure(account, bucket, ACL, None)
     return empty_response(200)
 
 
@@ -105,25 +119,30 @@ async def put_bucket_ownership_controls(
     has_lists = services.sharing is not None
     ownership = read_ownership_controls(await services.document(request), has_lists=has_lists)
     if services.sharing is not None:
-
-        def check(connection: sqlite3.Connection) -> None:
-            bucket = bucket_of(connection, request.account, request.bucket)
-            acl = find_setting(connection, bucket.id, ACL)
-            if ownership == ENFORCED and acl is not None and not acl_of(acl).is_private:
-                raise S3Error(ErrorCode.InvalidBucketAclWithObjectOwnership)
-
-        await services.buckets.configure(
-            request.account, request.bucket, OWNERSHIP, ownership, check
-        )
+        await _set_ownership(services, request, ownership, ownership)
     return empty_response(200)
 
 
-async def configure_new_bucket(
-    services: Services, request: S3Request, settings: dict[str, str]
+async def delete_bucket_ownership_controls(
+    services: Services, request: S3Request
+) -> web.StreamResponse:
+    """Back to `object_ownership`; as PutBucketOwnershipControls."""
+    if await services.buckets.setting(request.account, request.bucket, OWNERSHIP) is not None:
+        by_default = ENFORCED if services.sharing is None else services.sharing.ownership
+        await _set_ownership(services, request, None, by_default)
+    return empty_response(204)
+
+
+async def _set_ownership(
+    services: Services, request: S3Request, document: str | None, ownership: str
 ) -> None:
-    """Make durable what `new_bucket_settings` has found."""
-    for setting, document in settings.items():
-        await services.buckets.configure(request.account, request.bucket, setting, document)
+    def check(connection: sqlite3.Connection) -> None:
+        bucket = bucket_of(connection, request.account, request.bucket)
+        acl = find_setting(connection, bucket.id, ACL)
+        if ownership == ENFORCED and acl is not None and not acl_of(acl).is_private:
+            raise S3Error(ErrorCode.InvalidBucketAclWithObjectOwnership)
+
+    await services.buckets.configure(request.account, request.bucket, OWNERSHIP, document, check)
 
 
 def new_bucket_settings(services: Services, request: S3Request) -> dict[str, str]:
@@ -133,9 +152,9 @@ def new_bucket_settings(services: Services, request: S3Request) -> dict[str, str
     ownership = ENFORCED if sharing is None else sharing.ownership
     if "x-amz-object-ownership" in request.headers:
         given = request.headers["x-amz-object-ownership"]
-        ownership = settings[OWNERSHIP] = read_ownership(given, has_lists=sharing is not None)
-    if sharing is None:
-        settings.clear()
+        ownership = read_ownership(given, has_lists=sharing is not None)
+        if sharing is not None:
+            settings[OWNERSHIP] = ownership
     if sharing is None or ownership == ENFORCED:
         check_acl_headers(request.headers, ErrorCode.InvalidBucketAclWithObjectOwnership)
         return settings

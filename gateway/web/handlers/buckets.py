@@ -10,7 +10,7 @@ from gateway.catalog.queries import UploadRow
 from gateway.deletes import ENABLED, VERSIONING, Deleted, Deletion
 from gateway.rights import Right
 from gateway.s3.acl import acl_of
-from gateway.s3.address import check_key
+from gateway.s3.address import DEFAULT_BUCKET, check_key
 from gateway.s3.bucket_listing import cut_page, parse_list_buckets
 from gateway.s3.checksums import expected_checksum
 from gateway.s3.conditions import read_delete_conditions
@@ -44,7 +44,7 @@ from gateway.s3.xml_writer import (
 from gateway.web.admission import check_deletion
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
-from gateway.web.handlers.bucket_sharing import configure_new_bucket, new_bucket_settings
+from gateway.web.handlers.bucket_sharing import new_bucket_settings
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
@@ -93,17 +93,13 @@ async def create_bucket(services: Services, request: S3Request) -> web.StreamRes
     if not is_empty(request):
         read_create_bucket(await services.document(request))
     account = request.identity.account
-    if request.account != account:
+    if request.account != account and request.bucket != DEFAULT_BUCKET:
         raise S3Error(ErrorCode.BucketAlreadyExists, BucketName=request.bucket)
-    made = await services.buckets.create(
-        account, request.bucket, unique=services.sharing is not None
-    )
-    if made:
-        await configure_new_bucket(services, request, settings)
     # The lock itself every bucket has. With it S3 enables versioning, of new buckets alone:
     # what others are set to is for keys with the right to it.
-    if made and request.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
-        await services.buckets.configure(request.account, request.bucket, VERSIONING, ENABLED)
+    if request.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
+        settings[VERSIONING] = ENABLED
+    await services.buckets.create(account, request.bucket, settings)
     return empty_response(200, {"Location": f"/{request.bucket}"})
 
 

@@ -23,7 +23,7 @@ from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.part_list import parse_part_number
 from gateway.s3.version_ids import version_id
 from gateway.s3.xml_writer import CopyResult, write_copy_object, write_copy_part
-from gateway.web.admission import admit_source, check_deletion
+from gateway.web.admission import admit_copy, admit_source, check_deletion
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
 from gateway.web.handlers.objects import (
@@ -43,8 +43,9 @@ SOURCE_VERSION_HEADER = "x-amz-copy-source-version-id"
 
 async def copy_object(services: Services, request: S3Request) -> web.StreamResponse:
     """Give the bytes of an object another name."""
-    account, source = await _source(services, request)
-    wish = parse_copy_wish(request.headers)
+    source, wish = _source(request), parse_copy_wish(request.headers)
+    account, source = await admit_copy(services, request, source, wish)
+    _check_source_owner(request, account)
     new = new_object(services, request)
     await _drop_body(services, request)
     copied = await services.copies.copy(new, account, source, wish)
@@ -85,8 +86,9 @@ async def rename_object(services: Services, request: S3Request) -> web.StreamRes
 async def upload_part_copy(services: Services, request: S3Request) -> web.StreamResponse:
     """Make a part of the bytes of an object."""
     number = parse_part_number(request.query["partNumber"])
-    account, source = await _source(services, request)
-    wish = parse_copy_wish(request.headers)
+    source, wish = _source(request), parse_copy_wish(request.headers)
+    account, source = await admit_source(services, request, source)
+    _check_source_owner(request, account)
     await _drop_body(services, request)
     upload = await find_upload(services, request)
     version = await services.copies.find(account, source, wish)
@@ -105,15 +107,16 @@ async def upload_part_copy(services: Services, request: S3Request) -> web.Stream
     return await answer_at_length(request, copy())
 
 
-async def _source(services: Services, request: S3Request) -> tuple[str, CopySource]:
-    """The source of a copy, which the request may read, and the account that it belongs to."""
+def _source(request: S3Request) -> CopySource:
+    """The source of a copy, which is the key's to read."""
     source = parse_copy_source(request.headers[COPY_SOURCE])
     authorize_key(request, Right.READ, source.bucket, source.key)
-    account, source = await admit_source(services, request, source)
-    expected = request.headers.get("x-amz-source-expected-bucket-owner")
-    if expected is not None and expected != account:
+    return source
+
+
+def _check_source_owner(request: S3Request, account: str) -> None:
+    if request.headers.get("x-amz-source-expected-bucket-owner", account) != account:
         raise S3Error(ErrorCode.AccessDenied)
-    return account, source
 
 
 async def _drop_body(services: Services, request: S3Request) -> None:

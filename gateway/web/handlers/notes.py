@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 
 from aiohttp import web
@@ -9,6 +10,7 @@ from aiohttp import web
 from gateway.catalog.queries import VersionRow
 from gateway.delete_policy import DeleteMode
 from gateway.s3.acl import Acl, write_acl
+from gateway.s3.actions import PUT_OBJECT_ACL
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.notes import ACL, LEGAL_HOLD, RETENTION, TAGGING
 from gateway.s3.object_lock import (
@@ -29,7 +31,7 @@ from gateway.s3.tagging import (
     write_tagging,
 )
 from gateway.s3.version_ids import version_id
-from gateway.web.admission import acl_of_version
+from gateway.web.admission import acl_of_version, still_admitted
 from gateway.web.handlers.bucket_sharing import read_wished_acl
 from gateway.web.handlers.objects import VERSION_HEADER
 from gateway.web.requests import S3Request
@@ -81,7 +83,8 @@ async def put_object_retention(services: Services, request: S3Request) -> web.St
     wanted = read_retention(await services.document(request), now_seconds=now_seconds)
     bypass = bypasses_governance(request.headers)
 
-    def check(notes: Mapping[str, str]) -> None:
+    def check(connection: sqlite3.Connection, notes: Mapping[str, str]) -> None:
+        del connection
         note = notes.get(RETENTION)
         current = Retention.from_note(note) if note else None
         check_retention_change(current, wanted, bypass=bypass, now_seconds=now_seconds)
@@ -121,9 +124,15 @@ async def put_object_acl(services: Services, request: S3Request) -> web.StreamRe
     """Replace the list of a version; where there are none, accept what is so."""
     version = await _find(services, request)
     acl = await read_wished_acl(services, request, acl_of_version(request, version).owner)
+    names = (request.account, request.bucket, version, ACL)
     if acl is not None:
+        action = PUT_OBJECT_ACL.for_version() if "versionId" in request.query else PUT_OBJECT_ACL
+        check = still_admitted(services, request, action, acl)
         document = None if acl == Acl.private(request.account) else acl.to_document()
-        await services.objects.annotate(request.account, request.bucket, version, ACL, document)
+        await services.objects.annotate(*names, document, check)
+    elif ACL in version.notes:
+        # What counted under another ownership must not come back.
+        await services.objects.annotate(*names, None)
     return empty_response(200, _headers(version))
 
 

@@ -35,7 +35,7 @@ from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
 from gateway.s3.version_ids import version_id
-from gateway.web.admission import acl_note
+from gateway.web.admission import acl_note, hidden_headers
 from gateway.web.bodies import VerifiedBody
 from gateway.web.direct_sending import DirectResponse
 from gateway.web.downloads import DAMAGE
@@ -189,7 +189,7 @@ async def find_version(services: Services, request: S3Request) -> VersionRow:
     """The version that a request reads; raises as `Objects.get`."""
     if request.version is not None:
         return request.version
-    if request.identity.is_anonymous and "versionId" not in request.query:
+    if request.identity.is_anonymous and not request.query.get("versionId"):
         # Whether a key was hidden, and when, is of the past.
         version = await services.objects.find(request.account, request.bucket, request.key)
         if version is None:
@@ -207,9 +207,9 @@ def _version_headers(services: Services, request: S3Request, version: VersionRow
     headers = headers.copy()
     if version.part_count and request.query.get("partNumber"):
         headers["x-amz-mp-parts-count"] = str(version.part_count)
-    if version.notes and request.identity.is_anonymous:
-        for name in note_headers(version.notes):
-            del headers[name]
+    if version.notes:
+        for name in hidden_headers(request):
+            headers.pop(name, None)
     if version.expiration is not None and not request.identity.is_anonymous:
         headers[EXPIRATION_HEADER] = version.expiration
     return headers

@@ -11,6 +11,7 @@ from gateway.catalog.queries import UploadRow, VersionRow
 from gateway.catalog.records import ObjectRecord, PartRecord
 from gateway.catalog.sequence import sequence_micros
 from gateway.objects import NewObject, etag_text
+from gateway.s3.acl import acl_of
 from gateway.s3.checksums import (
     ChecksumAlgorithm,
     ChecksumType,
@@ -27,6 +28,7 @@ from gateway.s3.lifecycle import SETTING as LIFECYCLE
 from gateway.s3.lifecycle import abort_rules
 from gateway.s3.lifecycle_rules import abort_headers
 from gateway.s3.metadata import ObjectMetadata
+from gateway.s3.notes import ACL
 from gateway.s3.part_list import RequestedPart, gives_etag, parse_part_number, require_checksums
 from gateway.s3.upload_listing import PartEntry, PartsPage, parse_list_parts, parts_page
 from gateway.s3.version_ids import version_id
@@ -38,6 +40,7 @@ from gateway.s3.xml_writer import (
     write_list_parts,
 )
 from gateway.uploads import UploadTarget
+from gateway.web.admission import check_public
 from gateway.web.authorization import authorize_upload
 from gateway.web.handlers.buckets import upload_owner
 from gateway.web.handlers.objects import (
@@ -151,6 +154,8 @@ async def _complete(
     target = _target(request)
     try:
         upload = await find_upload(services, request)
+        if request.access is not None and ACL in upload.notes:
+            check_public(request.access, acl_of(upload.notes[ACL]))
         if upload.checksum is not None and upload.checksum[1] == ChecksumType.COMPOSITE.name:
             require_checksums(requested, upload.checksum[0])
         new = NewObject(

@@ -102,7 +102,8 @@ def test_denial_of_all_but_some() -> None:
     ],
 )
 def test_actions(pattern: object, action: Action, covered: bool) -> None:
-    found = said(document(statement(Action=pattern)), action=action)
+    everything = ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]
+    found = said(document(statement(Action=pattern, Resource=everything)), action=action)
     assert found is (Effect.ALLOW if covered else None)
     found = said(document(statement(Action=None, NotAction=pattern)), action=action)
     assert found is (None if covered else Effect.ALLOW)
@@ -151,6 +152,19 @@ def test_which_actions_depend_on_tags() -> None:
     policy = parse_policy(document(statement(Condition=tagged), statement(Action="s3:Put*")))
     assert policy.needs_tags(GET_OBJECT)
     assert not policy.needs_tags(PUT_OBJECT)
+
+
+def test_what_was_asked_before_is_not_asked_again() -> None:
+    condition = {"StringEquals": {"s3:x-amz-acl": "private"}}
+    allow = document(statement(Action="s3:PutObject", Condition=condition))
+    assert said(allow, action=PUT_OBJECT) is None
+    waived = frozenset({"s3:x-amz-acl"})
+    resource = resource_arn("b", b"k")
+    assert parse_policy(allow).decide(LENA, PUT_OBJECT, resource, {}, waived) is Effect.ALLOW
+    condition = {"StringNotEquals": {"s3:x-amz-acl": "private"}}
+    deny = document(statement(Effect="Deny", Action="s3:PutObject", Condition=condition))
+    assert said(deny, action=PUT_OBJECT) is Effect.DENY
+    assert parse_policy(deny).decide(LENA, PUT_OBJECT, resource, {}, waived) is None
 
 
 FROM_HOME = {"IpAddress": {"aws:SourceIp": "192.168.0.0/16"}}
@@ -218,6 +232,31 @@ def test_public(changes: dict[str, Any], public: bool) -> None:
             ),
             "NotImplemented",
         ),
+        # It would do nothing: no action is on what is named, or none has what is asked of it.
+        (document(statement(Resource="arn:aws:s3:::b")), "MalformedPolicy"),
+        (document(statement(Action=["s3:GetObject", "s3:ListBucket"])), "MalformedPolicy"),
+        (document(statement(Action="s3:CreateBucket", Resource="*")), "MalformedPolicy"),
+        (document(statement(Condition={"StringLike": {"s3:prefix": "a*"}})), "MalformedPolicy"),
+        (
+            document(
+                statement(
+                    Action=["s3:GetObject", "s3:DeleteObject"],
+                    Condition={"StringEquals": {"s3:ExistingObjectTag/a": "b"}},
+                )
+            ),
+            "MalformedPolicy",
+        ),
+        (
+            document(
+                statement(
+                    Action="s3:PutObjectVersionTagging",
+                    Condition={"ForAllValues:StringLike": {"s3:RequestObjectTagKeys": "a"}},
+                )
+            ),
+            "NotImplemented",
+        ),
+        (document(statement(), Version=[]), "MalformedPolicy"),
+        (document(statement(), Version={}), "MalformedPolicy"),
         (" " * POLICY_BYTES_MAX + document(statement()), "MalformedPolicy"),
     ],
 )
@@ -250,6 +289,6 @@ def test_nothing_is_allowed_that_no_statement_allows(
 
 
 def test_every_operation_has_its_actions() -> None:
-    by_themselves = {Operation.ListBuckets, Operation.DeleteObjects}
+    by_themselves = {Operation.ListBuckets, Operation.CreateBucket, Operation.DeleteObjects}
     assert HANDLERS.keys() - by_themselves == BY_OPERATION.keys()
     assert all(name.startswith("s3:") for name in ACTIONS)

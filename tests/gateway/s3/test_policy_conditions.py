@@ -43,7 +43,8 @@ def holds(operator: str, key: str, *values: object) -> bool:
         ("StringLike", "s3:prefix", ["home/???/"], True),
         ("StringLike", "s3:prefix", ["home"], False),
         ("StringNotLike", "s3:prefix", ["tmp/*"], True),
-        ("StringEquals", "s3:ExistingObjectTag/Class", ["open"], True),
+        ("StringEquals", "S3:existingObjectTag/class", ["open"], True),
+        ("StringEquals", "s3:ExistingObjectTag/Class", ["open"], False),
         ("StringEquals", "s3:ExistingObjectTag/other", ["open"], False),
         # A key that is not there.
         ("StringEquals", "s3:delimiter", ["/"], False),

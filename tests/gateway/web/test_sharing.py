@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,13 +51,11 @@ class Shared:
             self.set_policy(name, *statements)
         return name
 
-    def set_policy(
-        self, bucket: str, *statements: dict[str, Any], wire: Wire | None = None
-    ) -> None:
+    def set_policy(self, bucket: str, *statements: dict[str, Any]) -> None:
         """Put a policy on a bucket."""
         body = json.dumps({"Statement": statements})
         body = body.replace("BUCKET", bucket)
-        assert (wire or self.main).call("PUT", bucket, body.encode(), policy="").status == 204
+        assert self.main.call("PUT", bucket, body.encode(), policy="").status == 204
 
 
 _numbers = iter(range(1000))
@@ -104,7 +104,7 @@ def test_a_name_is_one_bucket_for_all_accounts(shared: Shared) -> None:
     assert shared.lena.call("HEAD", f"{name}/").status == 403
     assert name not in shared.lena.call("GET", "").texts("Name")
     assert outcome(shared.anybody.call("GET", "")) == DENIED
-    assert outcome(shared.anybody.call("PUT", "nobodys-new/")) == (404, "NoSuchBucket")
+    assert outcome(shared.anybody.call("PUT", "nobodys-new/")) == DENIED
     assert outcome(shared.anybody.call("PUT", f"{name}/")) == DENIED
     assert outcome(shared.anybody.call("PUT", "nobodys-new/k", b"x")) == (404, "NoSuchBucket")
     # The first write still makes a bucket, for whoever comes first.
@@ -203,16 +203,19 @@ def test_a_denial_is_for_the_owner_too_but_never_final(shared: Shared) -> None:
 
 
 def test_settings_are_shared_by_their_actions(shared: Shared) -> None:
-    name = shared.bucket(allow(["s3:GetBucketTagging", "s3:PutBucketPolicy"]))
+    name = shared.bucket(allow("s3:GetBucketTagging"))
     tags = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
     assert shared.main.call("PUT", name, tags, tagging="").status == 204
     assert shared.lena.call("GET", name, tagging="").texts("Value") == ["b"]
     assert outcome(shared.lena.call("PUT", name, tags, tagging="")) == DENIED
-    assert outcome(shared.lena.call("DELETE", name, policy="")) == DENIED
     assert outcome(shared.lena.call("DELETE", f"{name}/")) == DENIED
     assert outcome(shared.lena.call("GET", name, lifecycle="")) == DENIED
-    shared.set_policy(name, allow("s3:*"), wire=shared.lena)
-    assert shared.lena.call("DELETE", name, policy="").status == 204
+    # Whatever it says, a policy does not give itself away.
+    shared.set_policy(name, allow("s3:*"))
+    assert shared.lena.call("PUT", name, tags, tagging="").status == 204
+    for method in ("GET", "PUT", "DELETE"):
+        refused = shared.lena.call(method, name, b"{}", policy="")
+        assert outcome(refused) == (405, "MethodNotAllowed")
 
 
 def test_a_policy_gives_a_key_no_more_than_its_rights(shared: Shared) -> None:
@@ -507,6 +510,319 @@ def test_public_access_can_be_blocked(shared: Shared) -> None:
     assert shared.main.call("GET", f"{name}/k").status == 200
     assert shared.main.call("DELETE", name, publicAccessBlock="").status == 204
     assert shared.lena.call("GET", f"{name}/k").status == 200
+
+
+# What comes between
+
+
+def test_an_open_bucket_is_that_of_the_account_that_opened_it(shared: Shared) -> None:
+    assert shared.main.call("PUT", "was-open/").status == 200
+    for name in ("was-open", "never-mains"):
+        shared.keys.create_anonymous(Limits(frozenset({Right.READ}), (name,)))
+    assert shared.anybody.call("HEAD", "was-open/").status == 200
+    assert shared.main.call("DELETE", "was-open/").status == 204
+    for name in ("was-open", "never-mains"):
+        assert shared.lena.call("PUT", f"{name}/private", b"x").status == 200
+        assert outcome(shared.anybody.call("GET", f"{name}/private")) == DENIED
+
+
+class Slow:
+    """A request whose body is still on its way."""
+
+    def __init__(self, shared: Shared, access_key: str, target: str, body: bytes) -> None:
+        self._body = body
+        self._socket = socket.create_connection(("127.0.0.1", shared.gateway.port), timeout=20)
+        credential = f"{access_key}/20260101/us-east-1/s3/aws4_request"
+        head = (
+            f"PUT /s3/{target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: AWS4-HMAC-SHA256 "
+            f"Credential={credential}, SignedHeaders=host, Signature=00\r\n"
+            "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nExpect: 100-continue\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self._socket.sendall(head.encode())
+        assert b" 100 " in self._socket.recv(1000), "it was admitted"
+
+    def finish(self) -> tuple[int, str]:
+        """Send the body; status and code of the answer."""
+        self._socket.sendall(self._body)
+        answer = b"".join(iter(lambda: self._socket.recv(1 << 16), b""))
+        self._socket.close()
+        code = re.search(rb"<Code>(.*?)</Code>", answer)
+        return int(answer.split()[1]), code[1].decode() if code else ""
+
+
+def test_a_slow_write_takes_no_name(shared: Shared) -> None:
+    key = shared.keys.create(key_only=True, account="lena").access_key
+    # Nobody has the name; and it has been lena's before, so that hers is the older row.
+    assert shared.lena.call("PUT", "fought-for/").status == 200
+    assert shared.lena.call("DELETE", "fought-for/").status == 204
+    late = Slow(shared, key, "fought-for/x", b"late")
+    assert shared.main.call("PUT", "fought-for/").status == 200
+    assert late.finish() == DENIED
+    assert shared.main.call("PUT", "fought-for/k", b"x").status == 200
+    # Its own bucket, removed and made by another meanwhile.
+    assert shared.lena.call("PUT", "let-go/").status == 200
+    late = Slow(shared, key, "let-go/x", b"late")
+    assert shared.lena.call("DELETE", "let-go/").status == 204
+    assert shared.main.call("PUT", "let-go/").status == 200
+    assert late.finish() == DENIED
+    assert outcome(shared.lena.call("PUT", "let-go/x", b"x")) == DENIED
+    assert shared.main.call("GET", "let-go", **{"list-type": 2}).texts("KeyCount") == ["0"]
+
+
+def test_what_was_taken_back_is_not_done_late(shared: Shared) -> None:
+    name = shared.bucket(ownership="ObjectWriter")
+    shared.main.call("PUT", name, headers={"x-amz-grant-write-acp": "id=lena"}, acl="")
+    given = {"x-amz-grant-write-acp": "id=lena", "x-amz-grant-full-control": "id=main"}
+    shared.main.call("PUT", f"{name}/k", headers=given, acl="")
+    lena = shared.keys.create(key_only=True, account="lena").access_key
+    public = (
+        b'<AccessControlPolicy xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
+        b'<AccessControlList><Grant><Grantee xsi:type="Group"><URI>%s</URI></Grantee>'
+        b"<Permission>READ</Permission></Grant></AccessControlList></AccessControlPolicy>"
+        % ALL_USERS.encode()
+    )
+    late = [Slow(shared, lena, f"{name}{path}?acl", public) for path in ("", "/k")]
+    for path in (name, f"{name}/k"):
+        shared.main.call("PUT", path, headers={"x-amz-acl": "private"}, acl="")
+    assert [each.finish() for each in late] == [DENIED, DENIED]
+    assert outcome(shared.anybody.call("GET", f"{name}/k")) == DENIED
+    # Nor what was blocked meanwhile, by the account itself.
+    main = shared.gateway.access_key
+    policy = json.dumps({"Statement": allow("s3:GetObject", Principal="*")})
+    late = [
+        Slow(shared, main, f"{name}?policy", policy.replace("BUCKET", name).encode()),
+        Slow(shared, main, f"{name}?acl", public),
+        Slow(shared, main, f"{name}/k?acl", public),
+    ]
+    both = BLOCK.replace(b"</Public", b"<BlockPublicAcls>true</BlockPublicAcls></Public")
+    body = both % (b"BlockPublicPolicy", b"BlockPublicPolicy")
+    assert shared.main.call("PUT", name, body, publicAccessBlock="").status == 200
+    assert [each.finish() for each in late] == [DENIED, DENIED, DENIED]
+
+
+def test_a_blocked_list_is_not_completed_either(shared: Shared) -> None:
+    name = shared.bucket(ownership="ObjectWriter")
+    opened = shared.main.call("POST", f"{name}/u", headers={"x-amz-acl": "public-read"}, uploads="")
+    upload = opened.texts("UploadId")[0]
+    part = shared.main.call("PUT", f"{name}/u", b"part", partNumber=1, uploadId=upload)
+    blocked(shared, name, b"BlockPublicAcls")
+    document = COMPLETE % part.headers["etag"].encode()
+    done = shared.main.call("POST", f"{name}/u", document, uploadId=upload)
+    assert done.code == "AccessDenied"
+
+
+# What comes along
+
+
+def test_tags_that_come_along_with_a_copy_are_given_and_read(shared: Shared) -> None:
+    open_if_tagged = allow(
+        "s3:GetObject",
+        Principal="*",
+        Condition={"StringEquals": {"s3:ExistingObjectTag/class": "open"}},
+    )
+    name = shared.bucket(allow("s3:PutObject"), open_if_tagged)
+    tagged = {"x-amz-tagging": "class=open"}
+    assert shared.lena.call("PUT", "lenas-tags/a", b"x", headers=tagged).status == 200
+    assert outcome(shared.lena.call("PUT", f"{name}/n", b"x", headers=tagged)) == DENIED
+    copied = {"x-amz-copy-source": "lenas-tags/a"}
+    assert outcome(shared.lena.call("PUT", f"{name}/n", headers=copied)) == DENIED
+    bare = {**copied, "x-amz-tagging-directive": "REPLACE"}
+    assert shared.lena.call("PUT", f"{name}/n", headers=bare).status == 200
+    assert outcome(shared.anybody.call("GET", f"{name}/n")) == DENIED
+    # A header that says something else is not what is stored.
+    only_in = allow("s3:PutObject", Condition={"StringEquals": {"s3:RequestObjectTag/class": "in"}})
+    shared.set_policy(name, only_in, allow("s3:PutObjectTagging"), open_if_tagged)
+    lied = {**copied, "x-amz-tagging": "class=in"}
+    assert outcome(shared.lena.call("PUT", f"{name}/n", headers=lied)) == DENIED
+    said = {**lied, "x-amz-tagging-directive": "REPLACE"}
+    assert shared.lena.call("PUT", f"{name}/n", headers=said).status == 200
+    # To take tags along is to read them.
+    shared.set_policy(name, allow("s3:GetObject"))
+    shared.main.call("PUT", f"{name}/k", b"x", headers={"x-amz-tagging": "secret=value"})
+    source = {"x-amz-copy-source": f"{name}/k"}
+    for to in ("lenas-tags/b", "lenas-new-for-tags/b"):
+        assert outcome(shared.lena.call("PUT", to, headers=source)) == DENIED
+    source["x-amz-tagging-directive"] = "REPLACE"
+    assert shared.lena.call("PUT", "lenas-tags/b", headers=source).status == 200
+    shared.set_policy(name, allow(["s3:GetObject", "s3:GetObjectTagging"]))
+    del source["x-amz-tagging-directive"]
+    assert shared.lena.call("PUT", "lenas-tags/b", headers=source).status == 200
+    assert shared.lena.call("GET", "lenas-tags/b", tagging="").texts("Value") == ["value"]
+
+
+def test_keys_of_tags_have_a_case(shared: Shared) -> None:
+    condition = {"StringEquals": {"s3:ExistingObjectTag/class": "open"}}
+    name = shared.bucket(allow("s3:GetObject", Principal="*", Condition=condition))
+    shared.main.call("PUT", f"{name}/k", b"x", headers={"x-amz-tagging": "class=shut&CLASS=open"})
+    assert outcome(shared.anybody.call("GET", f"{name}/k")) == DENIED
+
+
+LOCKS = (
+    {
+        "x-amz-object-lock-mode": "GOVERNANCE",
+        "x-amz-object-lock-retain-until-date": "2090-01-01T00:00:00Z",
+    },
+    {"x-amz-object-lock-legal-hold": "ON"},
+)
+
+
+def test_locks_are_actions_of_their_own(shared: Shared) -> None:
+    name = shared.bucket(allow("s3:PutObject"), ownership="ObjectWriter")
+    shared.main.call("PUT", name, headers={"x-amz-acl": "public-read-write"}, acl="")
+    for headers in LOCKS:
+        for wire in (shared.lena, shared.anybody):
+            assert outcome(wire.call("PUT", f"{name}/n", b"x", headers=headers)) == DENIED
+        started = shared.lena.call("POST", f"{name}/n", headers=headers, uploads="")
+        assert outcome(started) == DENIED
+        copied = {**headers, "x-amz-copy-source": "lenas-own/k"}
+        assert outcome(shared.lena.call("PUT", f"{name}/n", headers=copied)) == DENIED
+    shared.set_policy(name, allow(["s3:PutObject", "s3:PutObjectLegalHold"]))
+    assert shared.lena.call("PUT", f"{name}/n", b"x", headers=LOCKS[1]).status == 200
+    # What was noted is for those who may read it.
+    shared.set_policy(name, allow("s3:GetObject"), allow("s3:GetObjectTagging", Principal="*"))
+    noted = {**LOCKS[0], **LOCKS[1], "x-amz-tagging": "a=b"}
+    shared.main.call("PUT", f"{name}/k", b"x", headers=noted)
+    shown = shared.lena.call("HEAD", f"{name}/k").headers
+    assert shown["x-amz-tagging-count"] == "1"
+    assert not any(header.startswith("x-amz-object-lock") for header in shown)
+    own = shared.main.call("HEAD", f"{name}/k").headers
+    assert {*LOCKS[0], *LOCKS[1]} <= own.keys()
+
+
+def test_sharing_what_will_be_anothers_is_an_action_of_its_own(shared: Shared) -> None:
+    name = shared.bucket(allow("s3:PutObject", Principal="*"), ownership="ObjectWriter")
+    for headers in ({"x-amz-acl": "public-read"}, {"x-amz-grant-full-control": "id=lena"}):
+        refused = shared.anybody.call("PUT", f"{name}/k", b"x", headers=headers)
+        assert outcome(refused) == DENIED
+        assert shared.lena.call("PUT", f"{name}/hers", b"x", headers=headers).status == 200
+    shared.set_policy(name, allow(["s3:PutObject", "s3:PutObjectAcl"], Principal="*"))
+    public = {"x-amz-acl": "public-read"}
+    assert shared.anybody.call("PUT", f"{name}/k", b"x", headers=public).status == 200
+    assert shared.anybody.call("GET", f"{name}/k").status == 200
+
+
+def test_a_version_is_meant_wherever_it_is_named(shared: Shared) -> None:
+    name = shared.bucket()
+    version = shared.main.call("HEAD", f"{name}/k").headers["x-amz-version-id"]
+    condition = {"StringEquals": {"s3:VersionId": version}}
+    shared.set_policy(
+        name, allow("s3:*Version*", Effect="Deny", Principal="*", Condition=condition)
+    )
+    shared.main.call("PUT", f"{name}/k", b"newer")
+    assert outcome(shared.main.call("GET", f"{name}/k", versionId=version)) == DENIED
+    copied = {"x-amz-copy-source": f"{name}/k?versionId={version}"}
+    assert outcome(shared.main.call("PUT", f"{name}/c", headers=copied)) == DENIED
+    body = (
+        f"<Delete><Object><Key>k</Key><VersionId>{version}</VersionId></Object></Delete>"
+    ).encode()
+    done = shared.main.call("POST", name, body, headers={"Content-MD5": _md5(body)}, delete="")
+    assert done.texts("Code") == ["AccessDenied"]
+    assert shared.main.call("GET", f"{name}/k").status == 200
+
+
+def test_conditions_are_about_what_a_request_has(shared: Shared) -> None:
+    magic = {"StringEquals": {"s3:prefix": "magic"}}
+    name = shared.bucket(allow("s3:*", Condition=magic))
+    assert outcome(shared.lena.call("GET", f"{name}/k", prefix="magic")) == DENIED
+    listed = shared.lena.call("GET", name, prefix="magic", **{"list-type": 2})
+    assert listed.status == 200
+    tagged = {"StringEquals": {"s3:RequestObjectTag/a": "b"}}
+    shared.set_policy(name, allow(["s3:PutObject", "s3:PutObjectTagging"][:1], Condition=tagged))
+    header = {"x-amz-tagging": "a=b"}
+    assert outcome(shared.lena.call("GET", f"{name}/k", headers=header)) == DENIED
+
+
+def test_what_an_upload_was_opened_with_is_not_said_again(shared: Shared) -> None:
+    condition = {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
+    name = shared.bucket(allow("s3:PutObject", Condition=condition))
+    assert outcome(shared.lena.call("PUT", f"{name}/n", b"x")) == DENIED
+    assert outcome(shared.lena.call("POST", f"{name}/n", uploads="")) == DENIED
+    given = {"x-amz-acl": "bucket-owner-full-control"}
+    opened = shared.lena.call("POST", f"{name}/n", headers=given, uploads="")
+    upload = opened.texts("UploadId")[0]
+    part = shared.lena.call("PUT", f"{name}/n", b"part", partNumber=1, uploadId=upload)
+    assert part.status == 200
+    shared.set_policy(name, allow("s3:PutObject", Condition=condition, Principal={"AWS": "main"}))
+    document = COMPLETE % part.headers["etag"].encode()
+    assert outcome(shared.lena.call("POST", f"{name}/n", document, uploadId=upload)) == DENIED
+    shared.set_policy(name, allow("s3:PutObject", Condition=condition))
+    done = shared.lena.call("POST", f"{name}/n", document, uploadId=upload)
+    assert (done.status, done.texts("Error")) == (200, [])
+
+
+# Forms
+
+
+def form(wire: Wire, bucket: str, **headers: str) -> Answer:
+    """Upload `k` by a form without a policy."""
+    fields = {"key": "by-form", "file": "content"}
+    parts = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"'
+        f"{'; filename=f' if name == 'file' else ''}\r\n\r\n{value}\r\n"
+        for name, value in fields.items()
+    )
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    return wire.call("POST", bucket, f"{parts}--x--\r\n".encode(), headers=kind | headers)
+
+
+def test_forms_of_anybody(shared: Shared) -> None:
+    name = shared.bucket(
+        allow("s3:PutObject", Principal="*"),
+        allow(
+            "s3:PutObject",
+            Principal="*",
+            Effect="Deny",
+            Condition={"StringLike": {"aws:UserAgent": "bad*", "aws:Referer": "*"}},
+        ),
+    )
+    rules = (
+        b"<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>"
+        b"<AllowedMethod>POST</AllowedMethod></CORSRule></CORSConfiguration>"
+    )
+    assert shared.main.call("PUT", name, rules, cors="").status == 200
+    done = form(shared.anybody, name, Origin="http://a.example")
+    assert done.status == 204
+    assert done.headers["access-control-allow-origin"] == "*"
+    bad = {"User-Agent": "bad-agent", "Referer": "http://b.example"}
+    assert outcome(form(shared.anybody, name, **bad)) == DENIED
+    shared.keys.create_anonymous(Limits(frozenset({Right.READ}), (name,)))
+    assert outcome(form(shared.anybody, name)) == DENIED
+    assert outcome(form(shared.anybody, "default")) != (204, "")
+
+
+# Lists that must not come back
+
+
+def test_what_is_made_private_stays_so_under_another_ownership(shared: Shared) -> None:
+    name = shared.bucket(ownership="ObjectWriter")
+    public, private = {"x-amz-acl": "public-read"}, {"x-amz-acl": "private"}
+    for path in (name, f"{name}/k"):
+        assert shared.main.call("PUT", path, headers=public, acl="").status == 200
+    refused = shared.main.call("DELETE", name, ownershipControls="")
+    assert outcome(refused) == (400, "InvalidBucketAclWithObjectOwnership")
+    controls = shared.main.call("GET", name, ownershipControls="").body
+    assert shared.main.call("PUT", name, headers=private, acl="").status == 200
+    assert shared.main.call("DELETE", name, ownershipControls="").status == 204
+    for path in (name, f"{name}/k"):
+        assert shared.main.call("PUT", path, headers=private, acl="").status == 200
+    assert shared.main.call("PUT", name, controls, ownershipControls="").status == 200
+    assert outcome(shared.anybody.call("GET", f"{name}/k")) == DENIED
+    assert outcome(shared.anybody.call("GET", name)) == DENIED
+
+
+def test_where_lists_are_the_default(tmp_path: Any) -> None:
+    options = {"global_buckets": True, "object_ownership": "ObjectWriter"}
+    with web_gateway(tmp_path / "data", **options) as gateway:
+        wire, anybody = gateway.wire, Wire(gateway.port, None, timeout=20)
+        public = {"x-amz-acl": "public-read"}
+        assert wire.call("PUT", "by-write/k", b"x", headers=public).status == 200
+        assert anybody.call("GET", "by-write/k").status == 200
+        unset = wire.call("GET", "by-write", ownershipControls="")
+        assert outcome(unset) == (404, "OwnershipControlsNotFoundError")
+        many = {"x-amz-grant-read": ",".join(["id=main"] * 1000)}
+        refused = wire.call("PUT", "by-write/k", b"x", headers=many)
+        assert outcome(refused) == (400, "InvalidArgument")
 
 
 # Where nothing is shared
