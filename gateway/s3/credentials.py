@@ -91,7 +91,8 @@ class Signer(NamedTuple):
     """What a client's requests of one day have in common: whose key signs, and which headers.
 
     `date` is the day of the scope (`yyyymmdd`), `scope` is `date/region/service/aws4_request` as
-    the string to sign has it, `signed_set` holds the names of `signed_headers`.
+    the string to sign has it, `signed_set` holds the names of `signed_headers`, and
+    `joined_headers` is the text they came as.
     """
 
     access_key: str
@@ -101,6 +102,7 @@ class Signer(NamedTuple):
     scope: str
     signed_headers: tuple[str, ...]
     signed_set: frozenset[str]
+    joined_headers: str
 
 
 class SigningTime(NamedTuple):
@@ -409,7 +411,7 @@ def _signer(credential: str, signed_headers: str, code: ErrorCode) -> Signer:
     if len(signed_set) != len(names):
         raise S3Error(code, "SignedHeaders must name each header once.")
     scope = f"{date}/{region}/{service}/aws4_request"
-    return Signer(access_key, date, region, service, scope, names, signed_set)
+    return Signer(access_key, date, region, service, scope, names, signed_set, signed_headers)
 
 
 def _time_of_headers(headers: Mapping[str, str], *, mail_dates: bool = False) -> SigningTime:

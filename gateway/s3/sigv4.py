@@ -53,12 +53,16 @@ def verify(
     key = signing_key(secret, signer.date, signer.region, signer.service)
     prefix = f"{ALGORITHM}\n{credentials.time.timestamp}\n{signer.scope}\n"
     claimed = credentials.signature.encode("utf-8", "surrogateescape")
-    for canonical in _canonical_requests(credentials, request, base_path):
+
+    def is_signed(canonical: str) -> bool:
         digest = sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
         expected = hmac.digest(key, _utf8(prefix + digest), "sha256").hex()
-        if hmac.compare_digest(expected.encode(), claimed):
-            return
-    raise S3Error(ErrorCode.SignatureDoesNotMatch)
+        return hmac.compare_digest(expected.encode(), claimed)
+
+    if is_signed(_as_sent(credentials, request)):
+        return
+    if not any(map(is_signed, _deviations(credentials, request, base_path))):
+        raise S3Error(ErrorCode.SignatureDoesNotMatch)
 
 
 @lru_cache(maxsize=4096)
@@ -168,9 +172,7 @@ def _check_time(credentials: Credentials, now: datetime, skew_max: timedelta) ->
 def _check_all_signed(credentials: Credentials, request: RequestHead) -> None:
     signed = credentials.signer.signed_set
     unsigned = [
-        name
-        for name in request.headers
-        if (name[:6] == "x-amz-" or name == "host") and name not in signed
+        name for name in request.headers.keys() - signed if name[:6] == "x-amz-" or name == "host"
     ]
     if "host" not in signed and "host" not in unsigned:
         unsigned.append("host")
@@ -178,31 +180,39 @@ def _check_all_signed(credentials: Credentials, request: RequestHead) -> None:
         raise S3Error(
             ErrorCode.AccessDenied,
             "There were headers present in the request which were not signed",
-            HeadersNotSigned=", ".join(unsigned),
+            HeadersNotSigned=", ".join(sorted(unsigned)),
         )
 
 
-def _canonical_requests(
-    credentials: Credentials, request: RequestHead, base_path: str
-) -> Iterator[str]:
-    """What the client may have signed: first the request as sent, then the known deviations.
+def _as_sent(credentials: Credentials, request: RequestHead) -> str:
+    """What nearly every client has signed: the request as it came."""
+    signer, headers = credentials.signer, request.headers
+    # White space within a value counts as one space.
+    lines = "".join(
+        [f"{name}:{' '.join(headers[name].split())}\n" for name in signer.signed_headers]
+    )
+    query = _canonical_query(request.raw_query) if request.raw_query else ""
+    return (
+        f"{request.method}\n{request.raw_path}\n{query}\n"
+        f"{lines}\n{signer.joined_headers}\n{credentials.payload_hash}"
+    )
+
+
+def _deviations(credentials: Credentials, request: RequestHead, base_path: str) -> Iterator[str]:
+    """What some clients sign instead.
 
     Every deviation addresses the same object, so accepting it grants nothing more.
     """
     names = credentials.signer.signed_headers
     values = [request.headers[name] for name in names]
-    tail = f"\n{';'.join(names)}\n{credentials.payload_hash}"
+    tail = f"\n{credentials.signer.joined_headers}\n{credentials.payload_hash}"
     query = _canonical_query(request.raw_query)
-    yield (
-        f"{request.method}\n{request.raw_path}\n{query}\n"
-        f"{_canonical_headers(names, map(_collapse, values))}{tail}"
-    )
-    deviations = product(
+    forms = product(
         _header_forms(values),
         dict.fromkeys((query, _canonical_query(_reencoded_query(request.raw_query)))),
         path_forms(request.raw_path, base_path),
     )
-    for header_values, query_form, (path, host_suffix) in islice(deviations, 1, None):
+    for header_values, query_form, (path, host_suffix) in islice(forms, 1, None):
         # A "host" is always there: `_check_all_signed` has seen to it.
         hosted = list(header_values)
         hosted[names.index("host")] += host_suffix

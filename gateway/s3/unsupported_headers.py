@@ -16,14 +16,22 @@ _KMS = frozenset({"aws:kms", "aws:kms:dsse"})
 
 # Each asks for a property of the stored object: dropping one silently would break a promise.
 _PREFIXES = (f"x-amz-copy-source-{_SSE.removeprefix('x-amz-')}", _SSE, "x-amz-write-offset-bytes")
+# What nearly every request has: nothing to look at twice.
+_PLAIN = frozenset(
+    {
+        *("accept", "accept-encoding", "authorization", "connection", "content-length"),
+        *("content-md5", "content-type", "date", "expect", "host", "range", "user-agent"),
+        *("x-amz-content-sha256", "x-amz-date", "x-amz-meta-mtime", "amz-sdk-invocation-id"),
+        *("amz-sdk-request", "x-amz-checksum-mode", "x-amz-checksum-crc32"),
+    }
+)
 
 
 def find_unsupported_header(names: Iterable[str]) -> str | None:
     """The first of these header names, in any case, that must be refused; lower-case."""
     for name in names:
-        lower = name.lower()
-        if lower.startswith(_PREFIXES):
-            return lower
+        if name not in _PLAIN and name.lower().startswith(_PREFIXES):
+            return name.lower()
     return None
 
 

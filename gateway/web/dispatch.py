@@ -203,8 +203,9 @@ class Dispatcher:
         started = time.perf_counter()
         request_id = new_request_id()
         outcome = _Outcome()
+        path, query = split_target(request.raw_path)
         try:
-            response = await self._answer(request, request_id, outcome)
+            response = await self._answer(request, path, query, request_id, outcome)
         except S3Error as error:
             outcome.code = error.code.name
             response = self._refuse(request, error, request_id)
@@ -232,7 +233,7 @@ class Dispatcher:
                 request_id=request_id,
                 remote=request.remote,
                 method=request.method,
-                path=split_target(request.raw_path)[0],
+                path=path,
                 operation=outcome.operation,
                 account=outcome.account,
                 status=response.status,
@@ -243,9 +244,13 @@ class Dispatcher:
         return response
 
     async def _answer(
-        self, request: web.BaseRequest, request_id: str, outcome: _Outcome
+        self,
+        request: web.BaseRequest,
+        path: str,
+        raw_query: str,
+        request_id: str,
+        outcome: _Outcome,
     ) -> web.StreamResponse:
-        path, raw_query = split_target(request.raw_path)
         bucket = self._host_bucket(request) if self._domains else None
         if bucket is not None:
             address = parse_host_address(path, bucket, self._base_paths)
@@ -256,7 +261,7 @@ class Dispatcher:
         if address is None:
             where = ", ".join(base or "/" for base in self._base_paths)
             raise S3Error(ErrorCode.NoSuchBucket, f"There is no S3 here. It is at {where}.")
-        head = read_head(request)
+        head = read_head(request, path, raw_query)
         query = parse_query(raw_query)
         s3 = S3Request(request, request_id, head, query, effective_headers(head, query), address)
         outcome.request = s3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from aiohttp import web
@@ -101,14 +102,18 @@ def split_target(target: str) -> tuple[str, str]:
     return path or "/", query
 
 
-def read_head(request: web.BaseRequest) -> RequestHead:
-    """The signed part of a request, as it came over the wire."""
-    path, query = split_target(request.raw_path)
-    pairs = (
-        (name.decode("ascii", "replace").lower(), value.decode("utf-8", "surrogateescape").strip())
+def read_head(request: web.BaseRequest, path: str, query: str) -> RequestHead:
+    """The signed part of a request, as it came over the wire; path and query as split."""
+    pairs = [
+        (_lower_name(name), value.decode("utf-8", "surrogateescape").strip())
         for name, value in request.raw_headers
-    )
+    ]
     return RequestHead.from_wire(request.method, path, query, pairs)
+
+
+@lru_cache(maxsize=1024)
+def _lower_name(raw_name: bytes) -> str:
+    return raw_name.decode("ascii", "replace").lower()
 
 
 def effective_headers(head: RequestHead, query: dict[str, str]) -> Mapping[str, str]:

@@ -63,18 +63,20 @@ async def test_line_of_a_request_is_escaped_and_whole(
     out = configured(log_format)
     for number in range(3):
         path = f"/s3/b/\x1b\u202e\ud800{number}?X-Amz-Signature=SESAME"
-        logs.write_request(path=path, status=200, error=None, ms=1.5)
+        method = "Signature=SESAME\x1b"
+        logs.write_request(method=method, path=path, remote="::1", status=200, error=None, ms=1.5)
     await asyncio.sleep(0)
     assert "SESAME" not in out.text()
+    assert "\x1b" not in out.text()
     text = out.text().replace("\\\\", "\\")
     assert [rf"\x1b\u202e\ud800{number}" in text for number in range(3)] == [True] * 3
 
 
 async def test_line_of_a_request_is_what_structlog_would_write() -> None:
     out = configured()
-    fields = {"path": "/s3/b/é\n", "status": 200, "error": None, "ms": 1.5}
-    structlog.get_logger().info("request", **fields)
-    logs.write_request(**fields)
+    client = {"method": "GET", "path": "/s3/b/é\n", "remote": "127.0.0.1"}
+    structlog.get_logger().info("request", **client, status=200, error=None, ms=1.5)
+    logs.write_request(**client, status=200, error=None, ms=1.5)
     await asyncio.sleep(0)
     slow, fast = lines(out)
     times = [datetime.fromisoformat(line.pop("time")) for line in (slow, fast)]
@@ -84,7 +86,7 @@ async def test_line_of_a_request_is_what_structlog_would_write() -> None:
 
 async def test_requests_are_not_logged_above_info() -> None:
     out = configured(level="warning")
-    logs.write_request(path="/")
+    logs.write_request(method="GET", path="/", remote=None)
     await asyncio.sleep(0)
     assert out.text() == ""
 
