@@ -32,6 +32,10 @@ def bucket_of(connection: sqlite3.Connection, account: str, name: str) -> Bucket
     return bucket
 
 
+class _BucketIsThereError(Exception):
+    """It was made while this was on its way."""
+
+
 class Buckets:
     """The buckets of all accounts.
 
@@ -94,12 +98,20 @@ class Buckets:
         def configure(setting: str, document: str, sequence: int) -> SettingRecord:
             return SettingRecord(sequence, account, name, setting, document)
 
-        await self._committer.commit(
-            Change(
-                lambda sequence, _: BucketRecord(sequence, account, name),
-                then=tuple(partial(configure, *setting) for setting in settings.items()),
+        def check(connection: sqlite3.Connection) -> None:
+            if find_bucket(connection, account, name) is not None:
+                raise _BucketIsThereError
+
+        try:
+            await self._committer.commit(
+                Change(
+                    lambda sequence, _: BucketRecord(sequence, account, name),
+                    condition=check,
+                    then=tuple(partial(configure, *setting) for setting in settings.items()),
+                )
             )
-        )
+        except _BucketIsThereError:
+            return False
         return True
 
     async def check_writable(self, account: str, name: str) -> None:

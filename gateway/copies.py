@@ -44,6 +44,7 @@ from gateway.stored_body import stored_body
 from gateway.uploads import Uploads
 
 _TRIES = 5
+_CHANGING = "The source of this copy keeps changing."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +90,17 @@ class Copies:
         self._now_seconds = now_seconds
 
     async def copy(
-        self, new: NewObject, account: str, source: CopySource, wish: CopyWish
+        self,
+        new: NewObject,
+        account: str,
+        source: CopySource,
+        wish: CopyWish,
+        judged: VersionRow | None = None,
     ) -> Copied:
         """Make a copy of what another bucket has, or the same, perhaps that of another `account`.
 
-        No byte is read but for a checksum that the source does not have.
+        No byte is read but for a checksum that the source does not have. With `judged` the source
+        must still be that version, with those notes: S3Error SlowDown.
 
         Raises S3Error: NoSuchBucket, NoSuchKey and NoSuchVersion for the source,
         PreconditionFailed, InvalidRequest for a copy onto itself that would change nothing.
@@ -102,14 +109,16 @@ class Copies:
         known: dict[int, Checksum] = {}
         for _ in range(_TRIES):
             try:
-                return await to_the_end(self._commit(new, account, source, wish, known))
+                return await to_the_end(self._commit(new, account, source, wish, known, judged))
             except _ChecksumUnknownError as unknown:
                 assert wish.checksum is not None
                 version = unknown.source
                 known[version.sequence] = await self._checksum(version, wish.checksum)
-        raise S3Error(ErrorCode.SlowDown, "The source of this copy keeps changing.")
+        raise S3Error(ErrorCode.SlowDown, _CHANGING)
 
-    async def rename(self, new: NewObject, key: bytes, wish: CopyWish) -> ObjectRecord:
+    async def rename(
+        self, new: NewObject, key: bytes, wish: CopyWish, judged: VersionRow | None = None
+    ) -> ObjectRecord:
         """Copy a key of the same bucket, and hide it in the same commit; the record of the copy.
 
         Raises as `copy`, and S3Error(AccessDenied) where the bucket's policy forbids to hide it.
@@ -117,6 +126,7 @@ class Copies:
         await self._buckets.get(new.account, new.bucket)
         source = CopySource(new.bucket, key)
         copy = self._new_copy(new, new.account, source, wish, {}, RENAME_PREFIX)
+        copy.judged = judged
 
         def check(connection: sqlite3.Connection) -> None:
             policy = self._policies.find(connection, new.account, new.bucket)
@@ -173,8 +183,10 @@ class Copies:
         source: CopySource,
         wish: CopyWish,
         known: dict[int, Checksum],
+        judged: VersionRow | None,
     ) -> Copied:
         copy = self._new_copy(new, account, source, wish, known, COPY_PREFIX)
+        copy.judged = judged
         record = await self._committer.commit(Change(copy.record, condition=copy.check))
         assert isinstance(record, ObjectRecord)
         return Copied(record, copy.source)
@@ -257,6 +269,7 @@ class _Copy:
     known: dict[int, Checksum]
     find: Callable[[sqlite3.Connection], VersionRow]
     quotas: Quotas
+    judged: VersionRow | None = None
     source: VersionRow = field(init=False)
     checksum: Checksum | None = field(init=False)
     metadata: Mapping[str, str] = field(init=False)
@@ -266,6 +279,12 @@ class _Copy:
     def check(self, connection: sqlite3.Connection) -> None:
         """Find the source and check the copy against the catalog."""
         self.source = self.find(connection)
+        judged = self.judged
+        if judged is not None and (
+            judged.sequence != self.source.sequence
+            or judged.notes != find_notes(connection, judged.sequence)
+        ):
+            raise S3Error(ErrorCode.SlowDown, _CHANGING)
         condition = commit_condition(self.new, self.source.size, self.quotas)
         if condition is not None:
             condition(connection)

@@ -12,8 +12,9 @@ from gateway.catalog.database import Database
 from gateway.catalog.queries import find_bucket_of_any, find_settings_named
 from gateway.s3.access import BucketAccess
 from gateway.s3.acl import Acl, acl_of
+from gateway.s3.address import DEFAULT_BUCKET
 from gateway.s3.bucket_policy import parse_policy
-from gateway.s3.bucket_settings import NOTHING_BLOCKED, public_access_block
+from gateway.s3.bucket_settings import ENFORCED, NOTHING_BLOCKED, public_access_block
 
 # The names under which settings of buckets are kept.
 POLICY = "policy"
@@ -52,6 +53,9 @@ class Sharing:
         if found is None:
             return None
         bucket, owner = found
+        if name == DEFAULT_BUCKET and owner != account:
+            # Paths without a bucket mean it, so that everybody has one; nobody shares it.
+            return None
         return self._access(owner, name, find_settings_named(connection, bucket, _SETTINGS))
 
     def of_new(self, account: str, name: str) -> BucketAccess:
@@ -64,7 +68,7 @@ class Sharing:
         return BucketAccess(
             account,
             name,
-            settings.get(OWNERSHIP, self.ownership),
+            ENFORCED if name == DEFAULT_BUCKET else settings.get(OWNERSHIP, self.ownership),
             Acl.private(account) if acl is None else acl_of(acl),
             None if policy is None else parse_policy(policy),
             NOTHING_BLOCKED if block is None else public_access_block(block),

@@ -198,27 +198,55 @@ def read_policy(body: bytes, bucket: str) -> str:
         document = body.decode()
     except ValueError:
         refuse_policy("Policies must be valid JSON in UTF-8.")
-    for patterns, actions in parse_policy(document).named:
+    policy = parse_policy(document)
+    for statement, (patterns, actions) in zip(policy.statements, policy.named, strict=True):
         for pattern in patterns:
             name = pattern.removeprefix(_ARN).partition("/")[0]
             if not glob_matcher(name)(bucket):
                 refuse_policy("Policy has invalid resource", pattern)
-        for name in actions:
-            _check_action(name, patterns, bucket)
+        _check_actions(statement, patterns, actions, bucket)
     return document
 
 
-def _check_action(name: str, patterns: Sequence[str], bucket: str) -> None:
-    """Refuse an action that is on nothing of what its statement names: it would do nothing."""
-    matches = glob_matcher(name.lower())
-    on_objects = {on_object for known, on_object in ACTIONS.items() if matches(known)}
-    for pattern in patterns:
-        # A bucket has no slash in its name, a star may stand for one.
-        if True in on_objects and ("/" in pattern or "*" in pattern.removeprefix(_ARN)):
-            return
-        if False in on_objects and glob_matcher(pattern)(resource_arn(bucket)):
-            return
-    refuse_policy("Action does not apply to any resource(s) in statement", name)
+def _check_actions(
+    statement: Statement, patterns: Sequence[str], names: Sequence[str], bucket: str
+) -> None:
+    """Refuse an action that is on nothing of what its statement names, and a condition on what
+    its actions do not have: they would do nothing.
+
+    Raises S3Error: MalformedPolicy, or NotImplemented for tags in a body, which is read after all
+    this was decided.
+    """
+    # A bucket has no slash in its name, a star may stand for one.
+    on_objects = any("/" in p or "*" in p.removeprefix(_ARN) for p in patterns)
+    on_bucket = any(glob_matcher(pattern)(resource_arn(bucket)) for pattern in patterns)
+    fitting = {known for known, is_on in ACTIONS.items() if (on_objects if is_on else on_bucket)}
+    keys = {condition.key for condition in statement.conditions}
+    having = {key: {known for known in ACTIONS if is_known_of(key, known)} for key in keys}
+    seen: set[frozenset[str]] = set()
+    for name in dict.fromkeys(map(str.lower, names)):
+        matches = glob_matcher(name)
+        meant = frozenset(known for known in ACTIONS if matches(known))
+        if meant in seen:
+            continue
+        seen.add(meant)
+        if meant.isdisjoint(fitting):
+            refuse_policy("Action does not apply to any resource(s) in statement", name)
+        for key, known in having.items():
+            if meant.isdisjoint(known):
+                refuse_policy(
+                    "Conditions do not apply to combination of actions and resources in statement",
+                    key,
+                )
+    for key in keys:
+        of_request = key.startswith(REQUEST_TAG) or key == "s3:requestobjecttagkeys"
+        if of_request and any(statement.covers(action) for action in _PUT_TAGS):
+            raise S3Error(
+                ErrorCode.NotImplemented, f"{key} is not supported for s3:PutObjectTagging."
+            )
+
+
+_PUT_TAGS = (PUT_OBJECT_TAGGING, PUT_OBJECT_TAGGING.for_version())
 
 
 @lru_cache(256)
@@ -268,7 +296,7 @@ def _read_statement(statement: object) -> Statement:
             refuse_policy("Policy has invalid resource", resource)
     conditions = read_conditions(statement.get("Condition", {}))
     names = _texts(actions, "action")
-    read = Statement(
+    return Statement(
         effect,
         _read_principals(principals, excluded=not_principals),
         tuple(_action_matcher(name) for name in names),
@@ -277,29 +305,6 @@ def _read_statement(statement: object) -> Statement:
         not_actions,
         not_resources,
     )
-    for condition in conditions:
-        _check_condition(condition.key, read, () if not_actions else names)
-    return read
-
-
-def _check_condition(key: str, statement: Statement, names: Sequence[str]) -> None:
-    """Refuse a condition that the actions of its statement do not have.
-
-    Raises S3Error: MalformedPolicy, or NotImplemented for tags in a body, which is read after all
-    this was decided.
-    """
-    for name in names:
-        matches = glob_matcher(name.lower())
-        if not any(is_known_of(key, known) for known in ACTIONS if matches(known)):
-            refuse_policy(
-                "Conditions do not apply to combination of actions and resources in statement", key
-            )
-    of_request = key.startswith(REQUEST_TAG) or key == "s3:requestobjecttagkeys"
-    if of_request and any(statement.covers(action) for action in _PUT_TAGS):
-        raise S3Error(ErrorCode.NotImplemented, f"{key} is not supported for s3:PutObjectTagging.")
-
-
-_PUT_TAGS = (PUT_OBJECT_TAGGING, PUT_OBJECT_TAGGING.for_version())
 
 
 def _either(statement: Mapping[str, Any], name: str) -> tuple[object, bool]:

@@ -24,6 +24,8 @@ Context = Mapping[str, Sequence[str]]
 
 Matcher = Callable[[str], bool]
 
+STARS_MAX = 64
+
 EXISTING_TAG = "s3:existingobjecttag/"
 REQUEST_TAG = "s3:requestobjecttag/"
 
@@ -206,7 +208,12 @@ def refuse_policy(message: str, detail: str = "") -> NoReturn:
 
 
 def glob_matcher(pattern: str, *, ignore_case: bool = False) -> Matcher:
-    """Whether a text is what a pattern with `*` and `?` describes."""
+    """Whether a text is what a pattern with `*` and `?` describes.
+
+    Raises S3Error MalformedPolicy for more than STARS_MAX stars: each is a search of its own.
+    """
+    if pattern.count("*") > STARS_MAX:
+        refuse_policy(f"Patterns have at most {STARS_MAX} stars", pattern)
     compiled = _compiled(pattern, ignore_case)
     return lambda text: compiled.fullmatch(text) is not None
 

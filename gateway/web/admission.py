@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from gateway.catalog.queries import VersionRow
 from gateway.s3.access import BucketAccess
@@ -24,6 +25,7 @@ from gateway.s3.actions import (
     OWNERS_ALONE,
     PUT_NEW_OBJECT_ACL,
     PUT_OBJECT,
+    PUT_OBJECT_ACL,
     PUT_OBJECT_LEGAL_HOLD,
     PUT_OBJECT_RETENTION,
     PUT_OBJECT_TAGGING,
@@ -32,12 +34,12 @@ from gateway.s3.actions import (
 from gateway.s3.bucket_policy import Requester
 from gateway.s3.copy_source import CopySource, CopyWish
 from gateway.s3.errors import ErrorCode, S3Error
-from gateway.s3.notes import ACL, TAGGING, TAGGING_HEADER
+from gateway.s3.notes import ACL, LEGAL_HOLD, RETENTION, TAGGING, TAGGING_HEADER
 from gateway.s3.object_lock import HOLD_HEADER, MODE_HEADER, UNTIL_HEADER, bypasses_governance
 from gateway.s3.operations import Operation
 from gateway.s3.policy_conditions import EXISTING_TAG, REQUEST_TAG, is_known_of
 from gateway.s3.tagging import Tags, decode_tags, parse_tagging_header
-from gateway.s3.version_ids import version_id
+from gateway.s3.version_ids import parse_version_id, version_id
 from gateway.web.authorization import check_overrides
 from gateway.web.policy_context import CARRIED_KEYS, request_context
 from gateway.web.requests import NOBODY, S3Request
@@ -46,7 +48,14 @@ from gateway.web.services import Services
 _ABSENT = frozenset({ErrorCode.NoSuchKey, ErrorCode.NoSuchVersion})
 _COPIES = frozenset({Operation.CopyObject, Operation.UploadPartCopy})
 # The handler decides: for a new bucket, for each key, and once it knows the source.
-_BY_HANDLER = frozenset({Operation.CreateBucket, Operation.DeleteObjects, Operation.CopyObject})
+_BY_HANDLER = frozenset(
+    {
+        Operation.CreateBucket,
+        Operation.DeleteObjects,
+        Operation.CopyObject,
+        Operation.RenameObject,
+    }
+)
 _PUTS = frozenset({Operation.PutObject, Operation.PostObject, Operation.CreateMultipartUpload})
 # What was asked of the upload when it was opened is not said again.
 _CONTINUED = frozenset(
@@ -60,7 +69,7 @@ async def find_access(services: Services, request: S3Request) -> None:
     if services.sharing is None or request.address.bucket is None:
         return
     access = await services.sharing.find(identity.account, request.bucket)
-    if access is None or (request.is_flat and access.account != identity.account):
+    if access is None:
         return
     request.access = access
     if identity.is_anonymous and access.account != identity.account:
@@ -96,47 +105,96 @@ async def admit(services: Services, request: S3Request, operation: Operation) ->
         return
     waived = CARRIED_KEYS if operation in _CONTINUED else ()
     version = request.query.get("versionId") or None
-    for action in _actions(request, access, operation):
+    for action in _actions(request, operation):
         key = request.key if action.on_object else None
-        decision = _Decision(request, access, action, key, version, waived=waived)
+        decision = _Decision(
+            request,
+            access,
+            action,
+            key,
+            version,
+            waived=waived,
+            is_copy=operation is Operation.UploadPartCopy,
+        )
         request.version = await _check(services, decision) or request.version
+    if operation in _PUTS:
+        _check_new_acl(request, access)
+
+
+class Origin(NamedTuple):
+    """What is copied: its account, what names it, and the version that was admitted, if any was."""
+
+    account: str
+    source: CopySource
+    version: VersionRow | None = None
 
 
 async def admit_copy(
     services: Services, request: S3Request, source: CopySource, wish: CopyWish
-) -> tuple[str, CopySource]:
-    """Whether a request may copy: the account of the source, and the source as it was found.
+) -> Origin:
+    """Whether a request may copy.
 
     The tags that come along count as given with the copy, and as read from the source. Raises as
     `admit`.
     """
     takes_tags = not wish.replaces_tags
-    account, found, tags = await _admit_source(services, request, source, takes_tags=takes_tags)
+    origin = await _admit_source(services, request, source, takes_tags=takes_tags)
     access = request.access
     if access is None:
-        return account, found
-    if wish.replaces_tags:
-        tags = _given_tags(request)
-    for action in (*_puts(request, access, tags), *_bypass(request)):
-        await _check(services, _Decision(request, access, action, request.key, None, tags=tags))
-    return account, found
+        return origin
+    tags = _tags_of(origin.version) if takes_tags else _given_tags(request)
+    for action in (*_puts(request, tags), *_bypass(request)):
+        decision = _Decision(request, access, action, request.key, None, tags=tags, is_copy=True)
+        await _check(services, decision)
+    _check_new_acl(request, access)
+    return origin
 
 
-async def admit_source(
-    services: Services, request: S3Request, source: CopySource
-) -> tuple[str, CopySource]:
+async def admit_rename(services: Services, request: S3Request, key: bytes) -> VersionRow | None:
+    """Whether a request may move a key of its bucket to its own, with all that is noted of it.
+
+    The version that was admitted, if any was; raises as `admit`.
+    """
+    access = request.access
+    if access is None:
+        return None
+    check_deletion(request, key, None)
+    source = CopySource(request.bucket, key)
+    origin = await _admit_source(services, request, source, takes_tags=True)
+    notes = origin.version.notes if origin.version is not None else {}
+    tags = _tags_of(origin.version)
+    actions = [PUT_OBJECT, *_bypass(request)]
+    actions += [action for note, action in _ACTIONS_OF_NOTES.items() if note in notes]
+    for action in actions:
+        decision = _Decision(
+            request, access, action, request.key, None, tags=tags, has_headers=False
+        )
+        await _check(services, decision)
+    if ACL in notes:
+        check_public(access, acl_of(notes[ACL]))
+    return origin.version
+
+
+async def admit_source(services: Services, request: S3Request, source: CopySource) -> Origin:
     """As `admit_copy`, where tags stay behind and the destination is admitted."""
-    account, source, _ = await _admit_source(services, request, source, takes_tags=False)
-    return account, source
+    return await _admit_source(services, request, source, takes_tags=False)
 
 
-def check_deletion(request: S3Request, key: bytes, version: str | None) -> None:
-    """Whether the request may delete a key that it names elsewhere than in its path."""
+def check_deletion(
+    request: S3Request, key: bytes, version: str | None, etag: str | None = None
+) -> None:
+    """Whether the request may delete a key that it names elsewhere than in its path.
+
+    `etag` is what it is expected to have.
+    """
     access = request.access
     if access is None:
         return
     for action in (_at_version(DELETE_OBJECT, version), *_bypass(request)):
-        if not _Decision(request, access, action, key, version).permits():
+        decision = _Decision(request, access, action, key, version, has_headers=False)
+        if etag is not None and access.policy is not None:
+            decision.context["s3:if-match"] = [etag]
+        if not decision.permits():
             raise S3Error(ErrorCode.AccessDenied)
 
 
@@ -153,20 +211,21 @@ def veil(request: S3Request, error: S3Error, operation: Operation) -> S3Error:
     access = request.access
     if access is None or error.code not in _ABSENT or owns_bucket(request):
         return error
-    if operation in _COPIES:
-        # It is about the source: see `admit_source`.
-        return error
-    if _is_open_key(request) or _may_list(request, access, request.key):
-        if request.identity.is_anonymous:
-            # Whether a key was hidden, and when, is of the past.
-            bare = S3Error(error.code, error.message)
-            bare.fields = error.fields
-            return bare
-        return error
+    # Of copies it is about the source: see `admit_source`.
+    may_know = operation in _COPIES or _is_open_key(request)
+    if may_know or _may_list(request, access, request.key):
+        return _bare(error) if request.identity.is_anonymous else error
     return S3Error(ErrorCode.AccessDenied)
 
 
-def hidden_headers(request: S3Request) -> Iterator[str]:
+def _bare(error: S3Error) -> S3Error:
+    """The error without its headers: whether a key was hidden, and when, is of the past."""
+    bare = S3Error(error.code, error.message)
+    bare.fields = error.fields
+    return bare
+
+
+def hidden_headers(request: S3Request, version: VersionRow) -> Iterator[str]:
     """What a GET or HEAD does not say of the notes of an object to who may not read them."""
     access = request.access
     if not request.identity.is_anonymous and (access is None or owns_bucket(request)):
@@ -175,7 +234,12 @@ def hidden_headers(request: S3Request) -> Iterator[str]:
     def may_read(action: Action) -> bool:
         if access is None or _is_open_key(request):
             return False
-        return _Decision(request, access, action, request.key, None).permits()
+        named = request.query.get("versionId") or None
+        decision = _Decision(
+            request, access, _at_version(action, named), request.key, named, tags=()
+        )
+        decision.add_tags(_tags_of(version))
+        return decision.permits()
 
     for action, names in _NOTE_HEADERS.items():
         if not may_read(action):
@@ -250,7 +314,7 @@ class _Decision:
     """One question: whether a request may do an action on a key, or with None on the bucket.
 
     `tags` are those that it gives to a new object, unless its header says; `acl` is the list of
-    the object that is there. For `waived` see `Statement.applies`.
+    the object that is there. For `waived` see `Statement.applies`, for the flags `request_context`.
     """
 
     def __init__(
@@ -264,6 +328,8 @@ class _Decision:
         tags: Tags | None = None,
         acl: Acl | None = None,
         waived: frozenset[str] | tuple[()] = (),
+        is_copy: bool = False,
+        has_headers: bool = True,
     ) -> None:
         self.request = request
         self.access = access
@@ -277,7 +343,14 @@ class _Decision:
             name = action.name.lower()
             if tags is None:
                 tags = _given_tags(request) if is_known_of(REQUEST_TAG, name) else ()
-            context = request_context(request, access.account, version, tags)
+            context = request_context(
+                request,
+                access.account,
+                version,
+                tags,
+                is_copy=is_copy,
+                has_headers=has_headers,
+            )
             self.context = {k: values for k, values in context.items() if is_known_of(k, name)}
 
     def add_tags(self, tags: Tags) -> None:
@@ -316,53 +389,64 @@ async def _check(
             absence = error
         else:
             decision.acl = acl_of(found.notes[ACL]) if ACL in found.notes else None
-            decision.add_tags(decode_tags(found.notes.get(TAGGING)))
+            decision.add_tags(_tags_of(found))
     if decision.permits() and not (finds and absence is not None and absence.code in _ABSENT):
         return found
     if absence is not None and key is not None and _may_list(decision.request, access, key):
-        raise absence
+        # A copy tells nobody of markers, a read tells the account of the bucket.
+        is_own = decision.request.identity.account == access.account and not finds
+        raise absence if is_own else _bare(absence)
     raise S3Error(ErrorCode.AccessDenied)
 
 
 async def _admit_source(
     services: Services, request: S3Request, source: CopySource, *, takes_tags: bool
-) -> tuple[str, CopySource, Tags]:
-    """Account, source and tags of what is to be copied; the version that was found is named."""
-    if services.sharing is None:
-        return request.account, source, ()
-    access = await services.sharing.find(request.identity.account, source.bucket)
+) -> Origin:
+    """What is to be copied; the version that was found is named."""
+    access = None
+    account = request.identity.account
+    if services.sharing is not None:
+        access = await services.sharing.find(account, source.bucket)
+        account = account if access is None else access.account
+    if request.headers.get(_SOURCE_OWNER, account) != account:
+        raise S3Error(ErrorCode.AccessDenied)
+    if source.version_id is not None:
+        parse_version_id(source.version_id)
     if access is None:
-        return request.identity.account, source, ()
+        return Origin(account, source)
     action = _at_version(GET_OBJECT, source.version_id)
-    decision = _Decision(request, access, action, source.key, source.version_id, tags=())
+    decision = _Decision(
+        request, access, action, source.key, source.version_id, tags=(), has_headers=False
+    )
     # What is not there must be found out here: the copy would tell anybody.
     found = await _check(services, decision, finds=True)
     if found is None:
-        return access.account, source, ()
-    tags = decode_tags(found.notes.get(TAGGING))
+        return Origin(account, source)
+    tags = _tags_of(found)
     if tags and takes_tags:
         action = _at_version(GET_OBJECT_TAGGING, source.version_id)
-        reading = _Decision(request, access, action, source.key, source.version_id)
+        reading = _Decision(request, access, action, source.key, source.version_id, tags=())
         reading.add_tags(tags)
         if not reading.permits():
             raise S3Error(ErrorCode.AccessDenied)
-    return access.account, source._replace(version_id=version_id(found.sequence)), tags
+    named = source._replace(version_id=version_id(found.sequence))
+    return Origin(account, named, found)
 
 
-def _actions(request: S3Request, access: BucketAccess, operation: Operation) -> Iterator[Action]:
+def _actions(request: S3Request, operation: Operation) -> Iterator[Action]:
     """What a request needs on the bucket or key in its path."""
     actions = BY_OPERATION.get(operation)
     if actions is None:
         raise S3Error(ErrorCode.AccessDenied)
     if operation in _PUTS:
-        yield from _puts(request, access, _given_tags(request))
+        yield from _puts(request, _given_tags(request))
     else:
         version = request.query.get("versionId")
         yield from (_at_version(action, version) for action in actions)
     yield from _bypass(request)
 
 
-def _puts(request: S3Request, access: BucketAccess, tags: Tags) -> Iterator[Action]:
+def _puts(request: S3Request, tags: Tags) -> Iterator[Action]:
     """What it takes to put an object with all that a request says of it.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
@@ -376,22 +460,32 @@ def _puts(request: S3Request, access: BucketAccess, tags: Tags) -> Iterator[Acti
         yield PUT_OBJECT_RETENTION
     if headers.get(HOLD_HEADER):
         yield PUT_OBJECT_LEGAL_HOLD
-    if access.has_acls and _shares_what_is_anothers(request, access):
-        yield PUT_NEW_OBJECT_ACL
 
 
-def _shares_what_is_anothers(request: S3Request, access: BucketAccess) -> bool:
-    """Whether the headers ask for a list of an object that will not be its writer's own."""
+def _check_new_acl(request: S3Request, access: BucketAccess) -> None:
+    """Refuse a list that a request asks for with a new object, by S3Error AccessDenied.
+
+    Of what will be its own it needs no permission, but it may be denied.
+    """
     owner = _owner_of_new(request, access)
-    if owner == request.identity.account:
-        return False
+    if not access.has_acls:
+        return
     acl = wished_acl(request.headers, owner, access.account, lambda _: True)
-    return acl is not None and acl != Acl.private(owner)
+    if acl is None or acl == Acl.private(owner):
+        return
+    is_own = owner == request.identity.account
+    action = PUT_OBJECT_ACL if is_own else PUT_NEW_OBJECT_ACL
+    if not _Decision(request, access, action, request.key, None, acl=Acl.private(owner)).permits():
+        raise S3Error(ErrorCode.AccessDenied)
 
 
 def _owner_of_new(request: S3Request, access: BucketAccess) -> str:
     account = None if request.identity.is_anonymous else request.identity.account
     return access.owner_of_new(account, request.headers.get(CANNED_HEADER, ""))
+
+
+def _tags_of(version: VersionRow | None) -> Tags:
+    return () if version is None else decode_tags(version.notes.get(TAGGING))
 
 
 def _given_tags(request: S3Request) -> Tags:
@@ -418,6 +512,12 @@ def _is_open_key(request: S3Request) -> bool:
     return request.identity.is_anonymous and request.identity.limits is not None
 
 
+_SOURCE_OWNER = "x-amz-source-expected-bucket-owner"
+_ACTIONS_OF_NOTES = {
+    TAGGING: PUT_OBJECT_TAGGING,
+    RETENTION: PUT_OBJECT_RETENTION,
+    LEGAL_HOLD: PUT_OBJECT_LEGAL_HOLD,
+}
 _NOTE_HEADERS: dict[Action, tuple[str, ...]] = {
     GET_OBJECT_TAGGING: ("x-amz-tagging-count",),
     GET_OBJECT_RETENTION: (MODE_HEADER, UNTIL_HEADER),

@@ -282,7 +282,7 @@ class Dispatcher:
             if address.by_host:
                 raise S3Error(ErrorCode.InvalidURI, "The host names a bucket, the path no key.")
             # Auto Drive reads a path of one segment as a key of the bucket `default`.
-            s3.address, s3.is_flat = flat_address(address), True
+            s3.address = flat_address(address)
         await self._authorize(operation, s3)
         return await self._handle(operation, HANDLERS[operation](self._services, s3), s3)
 

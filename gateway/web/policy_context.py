@@ -21,10 +21,8 @@ _OBJECT_HEADERS = (
     *("x-amz-grant-full-control", "x-amz-server-side-encryption-aws-kms-key-id"),
     "x-amz-server-side-encryption-customer-algorithm",
 )
-_HEADERS = (
-    *_OBJECT_HEADERS,
-    *("x-amz-content-sha256", "x-amz-metadata-directive", "if-match", "if-none-match"),
-)
+_HEADERS = (*_OBJECT_HEADERS, "if-match", "if-none-match")
+_DIRECTIVE = "x-amz-metadata-directive"
 _QUERY = {"prefix": "s3:prefix", "delimiter": "s3:delimiter", "max-keys": "s3:max-keys"}
 
 CARRIED_KEYS = frozenset(
@@ -34,11 +32,18 @@ CARRIED_KEYS = frozenset(
 
 
 def request_context(
-    request: S3Request, account: str, version: str | None, tags: Tags
+    request: S3Request,
+    account: str,
+    version: str | None,
+    tags: Tags,
+    *,
+    is_copy: bool = False,
+    has_headers: bool = True,
 ) -> dict[str, list[str]]:
     """The context of a request for a bucket of `account` and, perhaps, a version.
 
-    `tags` are those that it gives to a new object.
+    `tags` are those that it gives to a new object. Only a copy heeds a source and directives;
+    without `has_headers` the operation heeds none of what is said of objects and conditions.
     """
     headers, query, identity = request.headers, request.query, request.identity
     now = time.time_ns() // 1000
@@ -65,13 +70,15 @@ def request_context(
     for header, key in (("user-agent", "aws:useragent"), ("referer", "aws:referer")):
         if header in request.head.headers:
             context[key] = [request.head.headers[header]]
-    for header in _HEADERS:
+    for header in ("x-amz-content-sha256", *(_HEADERS if has_headers else ())):
         if header in headers:
             context[f"s3:{header}"] = [headers[header]]
     for parameter, key in _QUERY.items():
         if parameter in query:
             context[key] = [query[parameter]]
-    if COPY_SOURCE in headers:
+    if is_copy:
+        if _DIRECTIVE in headers:
+            context[f"s3:{_DIRECTIVE}"] = [headers[_DIRECTIVE]]
         # As documented: bucket/key, as the client means it.
         context["s3:x-amz-copy-source"] = [unquote(headers[COPY_SOURCE]).removeprefix("/")]
     for name, value in tags:

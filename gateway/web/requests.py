@@ -40,17 +40,16 @@ class Identity(NamedTuple):
     how: tuple[str, str] | None = None
 
 
-NOBODY = Identity("", "anonymous", UNSIGNED_PAYLOAD, is_anonymous=True)
-"""Who names no key where buckets are shared: no account, and no rights of its own."""
+NOBODY = Identity("", "anonymous~", UNSIGNED_PAYLOAD, is_anonymous=True)
+"""Who names no key where buckets are shared: no account, no rights of its own, no key's name."""
 
 
 @dataclass(slots=True)
 class S3Request:
     """One request to the S3 door. `headers` have lower-case names, those of the query included.
 
-    `is_flat` says that the path named no bucket, which means one of the account's own. `cors` is
-    what the answer says to a page of another origin, where one asks. `access` decides about the
-    bucket where buckets are shared; `version` is the one that was decided about.
+    `cors` is what the answer says to a page of another origin, where one asks. `access` decides
+    about the bucket where buckets are shared; `version` is the one that was decided about.
     """
 
     http: web.BaseRequest
@@ -60,7 +59,6 @@ class S3Request:
     headers: Mapping[str, str]
     address: Address
     identity: Identity = field(init=False)
-    is_flat: bool = False
     cors: Mapping[str, str] | None = None
     access: BucketAccess | None = None
     version: VersionRow | None = None

@@ -22,6 +22,7 @@ from gateway.s3.acl import (
     write_acl,
 )
 from gateway.s3.actions import PUT_BUCKET_ACL
+from gateway.s3.address import DEFAULT_BUCKET
 from gateway.s3.bucket_policy import parse_policy, read_policy
 from gateway.s3.bucket_settings import (
     ENFORCED,
@@ -40,6 +41,7 @@ from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
 
 NO_POLICIES = "Bucket policies are for gateways with global_buckets: here rights belong to keys."
+NOT_SHARED = "Every account has a bucket of this name of its own; it is not shared."
 
 
 async def get_bucket_policy(services: Services, request: S3Request) -> web.StreamResponse:
@@ -51,8 +53,10 @@ async def get_bucket_policy(services: Services, request: S3Request) -> web.Strea
 async def put_bucket_policy(services: Services, request: S3Request) -> web.StreamResponse:
     """Replace the policy, by which other accounts and anybody may do what it says."""
     await services.buckets.get(request.account, request.bucket)
-    if services.sharing is None or request.access is None:
+    if services.sharing is None:
         raise S3Error(ErrorCode.NotImplemented, NO_POLICIES)
+    if request.bucket == DEFAULT_BUCKET:
+        raise S3Error(ErrorCode.NotImplemented, NOT_SHARED)
     sharing = services.sharing
     document = read_policy(await services.document(request), request.bucket)
     is_public = parse_policy(document).is_public
@@ -116,7 +120,7 @@ async def put_bucket_ownership_controls(
 ) -> web.StreamResponse:
     """Whether lists count; one that shares something must be set to private before they do not."""
     await services.buckets.get(request.account, request.bucket)
-    has_lists = services.sharing is not None
+    has_lists = services.sharing is not None and request.bucket != DEFAULT_BUCKET
     ownership = read_ownership_controls(await services.document(request), has_lists=has_lists)
     if services.sharing is not None:
         await _set_ownership(services, request, ownership, ownership)
@@ -148,11 +152,12 @@ async def _set_ownership(
 def new_bucket_settings(services: Services, request: S3Request) -> dict[str, str]:
     """Ownership and list that the headers of CreateBucket ask for; raises S3Error as they do."""
     sharing = services.sharing
+    may_share = sharing is not None and request.bucket != DEFAULT_BUCKET
     settings = {}
-    ownership = ENFORCED if sharing is None else sharing.ownership
+    ownership = sharing.ownership if sharing is not None and may_share else ENFORCED
     if "x-amz-object-ownership" in request.headers:
         given = request.headers["x-amz-object-ownership"]
-        ownership = read_ownership(given, has_lists=sharing is not None)
+        ownership = read_ownership(given, has_lists=may_share)
         if sharing is not None:
             settings[OWNERSHIP] = ownership
     if sharing is None or ownership == ENFORCED:

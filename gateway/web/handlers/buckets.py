@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from aiohttp import web
@@ -10,7 +11,7 @@ from gateway.catalog.queries import UploadRow
 from gateway.deletes import ENABLED, VERSIONING, Deleted, Deletion
 from gateway.rights import Right
 from gateway.s3.acl import acl_of
-from gateway.s3.address import DEFAULT_BUCKET, check_key
+from gateway.s3.address import check_key
 from gateway.s3.bucket_listing import cut_page, parse_list_buckets
 from gateway.s3.checksums import expected_checksum
 from gateway.s3.conditions import read_delete_conditions
@@ -48,6 +49,8 @@ from gateway.web.handlers.bucket_sharing import new_bucket_settings
 from gateway.web.requests import S3Request
 from gateway.web.responses import empty_response, xml_response
 from gateway.web.services import Services
+
+_CHECKED_AT_ONCE = 50
 
 
 def owner_of(request: S3Request) -> Owner:
@@ -93,7 +96,7 @@ async def create_bucket(services: Services, request: S3Request) -> web.StreamRes
     if not is_empty(request):
         read_create_bucket(await services.document(request))
     account = request.identity.account
-    if request.account != account and request.bucket != DEFAULT_BUCKET:
+    if request.account != account:
         raise S3Error(ErrorCode.BucketAlreadyExists, BucketName=request.bucket)
     # The lock itself every bucket has. With it S3 enables versioning, of new buckets alone:
     # what others are set to is for keys with the right to it.
@@ -159,9 +162,12 @@ async def delete_objects(services: Services, request: S3Request) -> web.StreamRe
         message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*"
         raise S3Error(ErrorCode.InvalidRequest, message)
     wanted = read_delete(await services.document(request))
-    results: list[Deleted | S3Error | Deletion] = [
-        _deletion(request, item) for item in wanted.items
-    ]
+    results: list[Deleted | S3Error | Deletion] = []
+    for number, item in enumerate(wanted.items):
+        results.append(_deletion(request, item))
+        if number % _CHECKED_AT_ONCE == 0:
+            # A policy may have much to say of each.
+            await asyncio.sleep(0)
     deletions = [result for result in results if isinstance(result, Deletion)]
     done = iter(await services.deletes.delete_all(deletions))
     entries = (
@@ -174,7 +180,7 @@ async def delete_objects(services: Services, request: S3Request) -> web.StreamRe
 def _deletion(request: S3Request, item: DeleteItem) -> Deletion | S3Error:
     try:
         authorize_key(request, Right.CREATE, request.bucket, check_key(item.key))
-        check_deletion(request, item.key, item.version_id)
+        check_deletion(request, item.key, item.version_id, item.etag)
         conditions = read_delete_conditions(item.etag, item.last_modified, item.size)
     except S3Error as error:
         return error

@@ -23,7 +23,7 @@ from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.part_list import parse_part_number
 from gateway.s3.version_ids import version_id
 from gateway.s3.xml_writer import CopyResult, write_copy_object, write_copy_part
-from gateway.web.admission import admit_copy, admit_source, check_deletion
+from gateway.web.admission import admit_copy, admit_rename, admit_source
 from gateway.web.authorization import authorize_key
 from gateway.web.bodies import is_empty
 from gateway.web.handlers.objects import (
@@ -44,11 +44,10 @@ SOURCE_VERSION_HEADER = "x-amz-copy-source-version-id"
 async def copy_object(services: Services, request: S3Request) -> web.StreamResponse:
     """Give the bytes of an object another name."""
     source, wish = _source(request), parse_copy_wish(request.headers)
-    account, source = await admit_copy(services, request, source, wish)
-    _check_source_owner(request, account)
-    new = new_object(services, request)
     await _drop_body(services, request)
-    copied = await services.copies.copy(new, account, source, wish)
+    origin = await admit_copy(services, request, source, wish)
+    new = new_object(services, request)
+    copied = await services.copies.copy(new, origin.account, origin.source, wish, origin.version)
     record = copied.record
     result = CopyResult(
         etag_text(record), sequence_micros(record.sequence), checksum_elements(record.checksum)
@@ -69,13 +68,12 @@ async def rename_object(services: Services, request: S3Request) -> web.StreamRes
     wish = parse_rename_wish(request.headers)
     for right in (Right.READ, Right.WRITE):
         authorize_key(request, right, request.bucket, key)
-    await admit_source(services, request, CopySource(request.bucket, key))
-    check_deletion(request, key, None)
     if key == request.key:
         raise S3Error(ErrorCode.InvalidRequest, "The source and the destination are the same key.")
-    new = new_object(services, request)
     await _drop_body(services, request)
-    record = await services.copies.rename(new, key, wish)
+    judged = await admit_rename(services, request, key)
+    new = new_object(services, request)
+    record = await services.copies.rename(new, key, wish, judged)
     headers = {
         VERSION_HEADER: version_id(record.sequence),
         services.cid_header: cid_text(record.root),
@@ -87,11 +85,10 @@ async def upload_part_copy(services: Services, request: S3Request) -> web.Stream
     """Make a part of the bytes of an object."""
     number = parse_part_number(request.query["partNumber"])
     source, wish = _source(request), parse_copy_wish(request.headers)
-    account, source = await admit_source(services, request, source)
-    _check_source_owner(request, account)
     await _drop_body(services, request)
     upload = await find_upload(services, request)
-    version = await services.copies.find(account, source, wish)
+    origin = await admit_source(services, request, source)
+    version = await services.copies.find(origin.account, origin.source, wish)
     span = copy_span(request.headers.get(COPY_SOURCE_RANGE), version.size)
     await services.uploads.check_room(request.account, request.bucket, len(span))
     _check_part_size(services, len(span))
@@ -112,11 +109,6 @@ def _source(request: S3Request) -> CopySource:
     source = parse_copy_source(request.headers[COPY_SOURCE])
     authorize_key(request, Right.READ, source.bucket, source.key)
     return source
-
-
-def _check_source_owner(request: S3Request, account: str) -> None:
-    if request.headers.get("x-amz-source-expected-bucket-owner", account) != account:
-        raise S3Error(ErrorCode.AccessDenied)
 
 
 async def _drop_body(services: Services, request: S3Request) -> None:

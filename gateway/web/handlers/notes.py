@@ -126,7 +126,7 @@ async def put_object_acl(services: Services, request: S3Request) -> web.StreamRe
     acl = await read_wished_acl(services, request, acl_of_version(request, version).owner)
     names = (request.account, request.bucket, version, ACL)
     if acl is not None:
-        action = PUT_OBJECT_ACL.for_version() if "versionId" in request.query else PUT_OBJECT_ACL
+        action = PUT_OBJECT_ACL.for_version() if request.query.get("versionId") else PUT_OBJECT_ACL
         check = still_admitted(services, request, action, acl)
         document = None if acl == Acl.private(request.account) else acl.to_document()
         await services.objects.annotate(*names, document, check)

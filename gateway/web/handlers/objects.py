@@ -208,7 +208,7 @@ def _version_headers(services: Services, request: S3Request, version: VersionRow
     if version.part_count and request.query.get("partNumber"):
         headers["x-amz-mp-parts-count"] = str(version.part_count)
     if version.notes:
-        for name in hidden_headers(request):
+        for name in hidden_headers(request, version):
             headers.pop(name, None)
     if version.expiration is not None and not request.identity.is_anonymous:
         headers[EXPIRATION_HEADER] = version.expiration

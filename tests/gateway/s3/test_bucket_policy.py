@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -264,6 +265,14 @@ def test_what_is_refused(text: str, code: str) -> None:
     with pytest.raises(S3Error) as caught:
         read_policy(text.encode(), "b")
     assert caught.value.code is ErrorCode[code]
+
+
+@pytest.mark.timeout(10)
+def test_a_policy_that_repeats_itself_is_read_at_once() -> None:
+    spellings = itertools.islice(itertools.product(*zip("ifmatch", "IFMATCH", strict=True)), 100)
+    keys = {f"s3:{name[:2]}-{name[2:]}": "x" for name in map("".join, spellings)}
+    text = document(statement(Action=["*"] * 1500, Condition={"StringEquals": keys}))
+    assert read_policy(text.encode(), "b") == text
 
 
 def test_documents_are_kept_as_sent() -> None:

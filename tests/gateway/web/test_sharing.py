@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -529,7 +529,9 @@ def test_an_open_bucket_is_that_of_the_account_that_opened_it(shared: Shared) ->
 class Slow:
     """A request whose body is still on its way."""
 
-    def __init__(self, shared: Shared, access_key: str, target: str, body: bytes) -> None:
+    def __init__(
+        self, shared: Shared, access_key: str, target: str, body: bytes, *lines: str
+    ) -> None:
         self._body = body
         self._socket = socket.create_connection(("127.0.0.1", shared.gateway.port), timeout=20)
         credential = f"{access_key}/20260101/us-east-1/s3/aws4_request"
@@ -537,7 +539,8 @@ class Slow:
             f"PUT /s3/{target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: AWS4-HMAC-SHA256 "
             f"Credential={credential}, SignedHeaders=host, Signature=00\r\n"
             "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nExpect: 100-continue\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+            + "".join(f"{line}\r\n" for line in (*lines, ""))
         )
         self._socket.sendall(head.encode())
         assert b" 100 " in self._socket.recv(1000), "it was admitted"
@@ -751,12 +754,124 @@ def test_what_an_upload_was_opened_with_is_not_said_again(shared: Shared) -> Non
     assert (done.status, done.texts("Error")) == (200, [])
 
 
+def test_tags_that_come_late_do_not_come_along(shared: Shared) -> None:
+    condition = {"StringEquals": {"s3:ExistingObjectTag/class": "open"}}
+    name = shared.bucket(
+        allow("s3:PutObject"), allow("s3:GetObject", Principal="*", Condition=condition)
+    )
+    lena = shared.keys.create(key_only=True, account="lena").access_key
+    shared.lena.call("PUT", "lenas-late/src", b"x")
+    late = Slow(shared, lena, f"{name}/t", b"body", "x-amz-copy-source: lenas-late/src")
+    shared.lena.call("PUT", "lenas-late/src", b"x", headers={"x-amz-tagging": "class=open"})
+    assert late.finish() == DENIED
+    assert outcome(shared.anybody.call("GET", f"{name}/t")) == DENIED
+
+
+def test_a_denied_list_is_denied_by_header_too(shared: Shared) -> None:
+    name = shared.bucket(
+        allow("s3:PutObject"),
+        allow("s3:PutObjectAcl", Effect="Deny", Principal="*"),
+        ownership="ObjectWriter",
+    )
+    public = {"x-amz-acl": "public-read"}
+    for wire in (shared.lena, shared.main):
+        assert outcome(wire.call("PUT", f"{name}/p", b"x", headers=public)) == DENIED
+        assert outcome(wire.call("POST", f"{name}/p", headers=public, uploads="")) == DENIED
+        assert wire.call("PUT", f"{name}/p", b"x").status == 200
+
+
+def test_what_goes_along_with_a_rename_is_given_anew(shared: Shared) -> None:
+    moving = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    name = shared.bucket(allow(moving))
+
+    def rename(source: str, key: str, **headers: str) -> tuple[int, str]:
+        given = {"x-amz-rename-source": source, **headers}
+        return outcome(shared.lena.call("PUT", f"{name}/{key}", headers=given, renameObject=""))
+
+    for key, noted in (
+        ("tagged", {"x-amz-tagging": "class=out"}),
+        ("held", {"x-amz-object-lock-legal-hold": "ON"}),
+    ):
+        shared.main.call("PUT", f"{name}/{key}", b"x", headers=noted)
+        assert rename(key, "moved") == DENIED
+    tagging = ["s3:GetObjectTagging", "s3:PutObjectTagging"]
+    put_in = {"StringEquals": {"s3:RequestObjectTag/class": "in"}}
+    statements = (
+        allow(["s3:GetObject", "s3:DeleteObject", *tagging]),
+        allow("s3:PutObject", Condition=put_in),
+    )
+    shared.set_policy(name, *statements)
+    assert rename("tagged", "moved") == DENIED
+    assert rename("tagged", "moved", **{"x-amz-tagging": "class=in"}) == DENIED
+    shared.set_policy(name, allow([*moving, *tagging]))
+    assert rename("tagged", "moved") == (200, "")
+    assert shared.main.call("GET", f"{name}/moved", tagging="").texts("Value") == ["out"]
+
+
+def test_what_an_operation_does_not_heed_is_no_condition_of_it(shared: Shared) -> None:
+    has_match = {"Null": {"s3:if-match": "false"}}
+    name = shared.bucket(
+        allow("s3:DeleteObject", Condition=has_match),
+        allow(
+            "s3:PutObject",
+            Principal="*",
+            Condition={"StringLike": {"s3:x-amz-copy-source": "trusted/*"}},
+        ),
+    )
+    body = b"<Delete><Object><Key>k</Key></Object></Delete>"
+    headers = {"Content-MD5": _md5(body), "If-Match": '"wrong"'}
+    done = shared.lena.call("POST", name, body, headers=headers, delete="")
+    assert done.texts("Code") == ["AccessDenied"]
+    assert shared.main.call("GET", f"{name}/k").status == 200
+    assert outcome(form(shared.anybody, name)) == DENIED
+    assert outcome(form(shared.anybody, name, {"x-amz-copy-source": "trusted/x"})) == DENIED
+
+
+def test_nobody_learns_when_a_key_was_hidden(shared: Shared) -> None:
+    name = shared.bucket(allow(["s3:ListBucket"], Principal="*"), ownership="ObjectWriter")
+    assert shared.main.call("DELETE", f"{name}/k").status == 204
+    own = shared.main.call("GET", f"{name}/k")
+    assert own.headers["x-amz-delete-marker"] == "true"
+    for method, query in (("GET", {}), ("HEAD", {}), ("GET", {"versionId": ""})):
+        answer = shared.anybody.call(method, f"{name}/k", **query)
+        assert answer.status == 404
+        assert not answer.headers.keys() & {"x-amz-delete-marker", "x-amz-version-id"}
+    copied = {"x-amz-copy-source": f"{name}/k"}
+    missing = shared.main.call("PUT", f"{name}/c", headers=copied)
+    assert outcome(missing) == (404, "NoSuchKey")
+    assert "x-amz-delete-marker" not in missing.headers
+
+
+def test_default_is_every_accounts_own(shared: Shared) -> None:
+    assert shared.main.call("PUT", "default/of-main", b"x").status == 200
+    karl = shared.wire("karl")
+    assert outcome(karl.call("GET", "default/of-main")) in ((404, "NoSuchBucket"),)
+    assert karl.call("PUT", "default/k", b"of karl").status == 200
+    assert karl.call("GET", "k").body == b"of karl"
+    assert karl.call("GET", "default", **{"list-type": 2}).texts("Key") == ["k"]
+    assert outcome(shared.anybody.call("GET", "default/of-main")) == (404, "NoSuchBucket")
+    body = json.dumps({"Statement": allow("s3:*", Principal="*")}).replace("BUCKET", "default")
+    refused = shared.main.call("PUT", "default", body.encode(), policy="")
+    assert outcome(refused) == (501, "NotImplemented")
+
+
+def test_what_a_tag_denies_a_head_does_not_say(shared: Shared) -> None:
+    tagged = {"StringEquals": {"s3:ExistingObjectTag/secret": "yes"}}
+    name = shared.bucket(
+        allow("s3:GetObject*"),
+        allow("s3:GetObjectTagging", Effect="Deny", Principal={"AWS": "lena"}, Condition=tagged),
+    )
+    shared.main.call("PUT", f"{name}/k", b"x", headers={"x-amz-tagging": "secret=yes"})
+    assert outcome(shared.lena.call("GET", f"{name}/k", tagging="")) == DENIED
+    assert "x-amz-tagging-count" not in shared.lena.call("HEAD", f"{name}/k").headers
+
+
 # Forms
 
 
-def form(wire: Wire, bucket: str, **headers: str) -> Answer:
-    """Upload `k` by a form without a policy."""
-    fields = {"key": "by-form", "file": "content"}
+def form(wire: Wire, bucket: str, more: Mapping[str, str] | None = None, **headers: str) -> Answer:
+    """Upload an object by a form without a policy."""
+    fields = {"key": "by-form", **(more or {}), "file": "content"}
     parts = "".join(
         f'--x\r\nContent-Disposition: form-data; name="{name}"'
         f"{'; filename=f' if name == 'file' else ''}\r\n\r\n{value}\r\n"
