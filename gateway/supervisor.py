@@ -359,7 +359,8 @@ def _snippets(endpoint: str, key: AccessKey, settings: Settings) -> list[str]:
         "  aws",
         f"    export AWS_ACCESS_KEY_ID={key.access_key} AWS_SECRET_ACCESS_KEY={key.secret} "
         f"AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={settings.region}",
-        "    aws s3 cp FILE s3://bucket/",
+        # Versions of the client before 2.13 and 1.29 would go to AWS without the flag.
+        f"    aws --endpoint-url {endpoint} s3 cp FILE s3://bucket/",
         "  boto3",
         f'    s3 = boto3.client("s3", endpoint_url="{endpoint}", region_name="{settings.region}",',
         f'        aws_access_key_id="{key.access_key}", aws_secret_access_key="{key.secret}")',
