@@ -207,19 +207,19 @@ def refuse_policy(message: str, detail: str = "") -> NoReturn:
     raise S3Error(ErrorCode.MalformedPolicy, message) from None
 
 
-def glob_matcher(pattern: str, *, ignore_case: bool = False) -> Matcher:
+def glob_matcher(pattern: str) -> Matcher:
     """Whether a text is what a pattern with `*` and `?` describes.
 
     Raises S3Error MalformedPolicy for more than STARS_MAX stars: each is a search of its own.
     """
     if pattern.count("*") > STARS_MAX:
         refuse_policy(f"Patterns have at most {STARS_MAX} stars", pattern)
-    compiled = _compiled(pattern, ignore_case)
+    compiled = _compiled(pattern)
     return lambda text: compiled.fullmatch(text) is not None
 
 
 @lru_cache(1024)
-def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
+def _compiled(pattern: str) -> re.Pattern[str]:
     first, *middle = (
         "".join("." if character == "?" else re.escape(character) for character in piece)
         for piece in pattern.split("*")
@@ -230,7 +230,7 @@ def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
     expression = first + "".join(f"(?>.*?{piece})" for piece in middle if piece)
     if last is not None:
         expression += f".*{last}"
-    return re.compile(expression, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
+    return re.compile(expression, re.DOTALL)
 
 
 def _read_condition(name: str, key: str, values: list[str]) -> Condition | Null:
