@@ -12,11 +12,12 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -92,7 +93,8 @@ class Signer(NamedTuple):
 
     `date` is the day of the scope (`yyyymmdd`), `scope` is `date/region/service/aws4_request` as
     the string to sign has it, `signed_set` holds the names of `signed_headers`, and
-    `joined_headers` is the text they came as.
+    `joined_headers` is the text they came as. `lines % pick(headers)` are their canonical lines,
+    the values as they are.
     """
 
     access_key: str
@@ -103,6 +105,8 @@ class Signer(NamedTuple):
     signed_headers: tuple[str, ...]
     signed_set: frozenset[str]
     joined_headers: str
+    lines: str
+    pick: Callable[[Mapping[str, str]], tuple[str, ...]]
 
 
 class SigningTime(NamedTuple):
@@ -172,8 +176,10 @@ def find_claim(request: RequestHead) -> Claim | None:
         if scheme == "AWS":
             access_key, place = rest.strip().rpartition(":")[0], Scheme.V2_HEADER
         else:
-            match = _CREDENTIAL.search(rest)
-            access_key, place = _claimed_access_key(match[1] if match else ""), Scheme.V4_HEADER
+            fields, _ = _split_signature(rest)
+            remembered = len(fields) <= _REMEMBERED_CHARS_MAX
+            access_key = (_find_access_key if remembered else _find_access_key.__wrapped__)(fields)
+            place = Scheme.V4_HEADER
     elif "AWSAccessKeyId" in parameters:
         access_key, place = parameters["AWSAccessKeyId"], Scheme.V2_QUERY
     elif parameters:
@@ -253,7 +259,7 @@ _PARAMETERS = frozenset(
 _CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 _SIGNATURE = re.compile(r"(?:^|,)\s*Signature=([^,]*)")
 _ISO_BASIC = re.compile(r"[0-9]{8}T[0-9]{6}Z")
-_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+_HEX = "0123456789abcdef"
 _EXPIRES = re.compile(r"-?[0-9]+")
 # Up to the year 9999.
 _EPOCH_SECONDS = re.compile(r"[0-9]{1,11}")
@@ -297,6 +303,26 @@ def _claimed_access_key(credential: str) -> str:
     return fields[0] if len(fields) == 5 else credential.partition("/")[0]
 
 
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _find_access_key(fields: str) -> str:
+    """The access key that the fields of an Authorization header name; `` for none."""
+    match = _CREDENTIAL.search(fields)
+    return _claimed_access_key(match[1]) if match else ""
+
+
+def _split_signature(text: str) -> tuple[str, str | None]:
+    """The fields of an Authorization header without the signature, and the signature."""
+    fields, found, signature = text.rpartition("Signature=")
+    fields = fields.rstrip()
+    if found and fields.endswith(",") and "," not in signature:
+        # Where nearly all clients have it: at the end.
+        return fields[:-1], signature
+    match = _SIGNATURE.search(text)
+    if match is None:
+        return text, None
+    return text[: match.start()] + text[match.end() :], match[1]
+
+
 def _parse_header(request: RequestHead, header: str) -> Credentials:
     scheme, _, rest = header.partition(" ")
     if scheme == "AWS":
@@ -311,11 +337,10 @@ def _parse_header(request: RequestHead, header: str) -> Credentials:
             f"Unsupported Authorization Type: use {ALGORITHM}.",
             ArgumentName="Authorization",
         )
-    signature = _SIGNATURE.search(rest)
-    fields = rest if signature is None else rest[: signature.start()] + rest[signature.end() :]
+    fields, signature = _split_signature(rest)
     remembered = len(fields) <= _REMEMBERED_CHARS_MAX
     signer = (_parse_signer if remembered else _parse_signer.__wrapped__)(fields)
-    if signature is None or not signature[1]:
+    if not signature:
         raise _malformed_header("Signature is missing.")
     time = _time_of_headers(request.headers)
     if time.day != signer.date:
@@ -326,7 +351,7 @@ def _parse_header(request: RequestHead, header: str) -> Credentials:
             ErrorCode.InvalidRequest,
             "Missing required header for this request: x-amz-content-sha256",
         )
-    return Credentials(signer, signature[1], time, payload_hash)
+    return Credentials(signer, signature, time, payload_hash)
 
 
 @lru_cache(maxsize=_REMEMBERED_MAX)
@@ -411,7 +436,11 @@ def _signer(credential: str, signed_headers: str, code: ErrorCode) -> Signer:
     if len(signed_set) != len(names):
         raise S3Error(code, "SignedHeaders must name each header once.")
     scope = f"{date}/{region}/{service}/aws4_request"
-    return Signer(access_key, date, region, service, scope, names, signed_set, signed_headers)
+    lines = "".join([name.replace("%", "%%") + ":%s\n" for name in names])
+    pick = itemgetter(*names)
+    return Signer(
+        access_key, date, region, service, scope, names, signed_set, signed_headers, lines, pick
+    )
 
 
 def _time_of_headers(headers: Mapping[str, str], *, mail_dates: bool = False) -> SigningTime:
@@ -460,7 +489,8 @@ def _payload_hash(request: RequestHead, parameters: Mapping[str, str]) -> str | 
     value = parameters.get("X-Amz-Content-Sha256")
     if value is None:
         value = request.headers.get("x-amz-content-sha256")
-    if value is None or value in PAYLOAD_LITERALS or _SHA256_HEX.fullmatch(value):
+    # Nothing is left of it, so all of it is hexadecimal.
+    if value is None or value in PAYLOAD_LITERALS or (len(value) == 64 and not value.strip(_HEX)):
         return value
     if value.startswith("STREAMING-AWS4-ECDSA"):
         raise S3Error(ErrorCode.NotImplemented, "Signature Version 4A is not supported.")

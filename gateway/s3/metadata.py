@@ -20,7 +20,8 @@ class ObjectMetadata:
     """The metadata of one object.
 
     `user` are pairs of a lower-case name, without `x-amz-meta-`, and its value, in the order
-    sent. The rest are header values as sent, None if there was none.
+    sent. The rest are header values as sent, None if there was none. Bytes that are not UTF-8 are
+    lone surrogates in all of them (`surrogateescape`), and go out again as the bytes they were.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
     """
@@ -39,20 +40,21 @@ class ObjectMetadata:
         return {name: _CONTROL.sub(" ", value) for name, value in self._headers()}
 
     def to_record(self) -> dict[str, str]:
-        """A plain dictionary to store: lower-case header names to values."""
-        return {name.lower(): value for name, value in self._headers()}
+        """A plain dictionary to store: lower-case header names to values, no lone surrogates."""
+        return dict(_to_entry(name.lower(), value) for name, value in self._headers())
 
     @classmethod
     def from_record(cls, record: Mapping[str, str]) -> ObjectMetadata:
         """The value that `to_record` wrote."""
+        headers = dict(_from_entry(*entry) for entry in record.items())
         system = {
-            attribute: record[name.lower()]
+            attribute: headers[name.lower()]
             for name, attribute in _SYSTEM_HEADERS.items()
-            if name.lower() in record
+            if name.lower() in headers
         }
         user = tuple(
             (name.removeprefix(USER_PREFIX), value)
-            for name, value in record.items()
+            for name, value in headers.items()
             if name.startswith(USER_PREFIX)
         )
         return cls(user, **system)
@@ -84,7 +86,7 @@ def parse_metadata(
         name = raw_name.lower()
         if name[:6] != "x-amz-" and name not in _SYSTEM_NAMES:
             continue
-        value = _readable(raw_value.strip(" \t"))
+        value = raw_value.strip(" \t")
         found[name] = f"{found[name]},{value}" if name in found else value
     refuse_unsupported_headers(found)
     _check_storage_class(found)
@@ -114,10 +116,13 @@ def copied_metadata(source: Mapping[str, str], given: Mapping[str, str]) -> dict
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
     """
-    copied = {name: value for name, value in source.items() if name != REDIRECT}
-    if REDIRECT in given:
-        copied[REDIRECT] = given[REDIRECT]
-    return copied
+
+    def redirects(name: str) -> bool:
+        return name.removesuffix(_LATIN_1) == REDIRECT
+
+    return {name: value for name, value in source.items() if not redirects(name)} | {
+        name: value for name, value in given.items() if redirects(name)
+    }
 
 
 def response_overrides(query: Mapping[str, str]) -> dict[str, str]:
@@ -169,6 +174,8 @@ REDIRECT_BYTES_MAX = 2048
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 # Only queries and forms can carry such a name, and given back it would be another header.
 _NO_NAME = re.compile("[\x00-\x20:\x7f]")
+# Marks a record's entry whose text stands for bytes, one a character; no name ends like this.
+_LATIN_1 = ":latin-1"
 
 # All are stored alike: a class of AWS is a price, and permanent storage has only one.
 _STORAGE_CLASSES = frozenset(
@@ -179,15 +186,26 @@ _STORAGE_CLASSES = frozenset(
 )
 
 
-def _readable(value: str) -> str:
-    """Bytes that were not UTF-8 reach us as lone surrogates; header bytes are Latin-1 then."""
+def _as_sent(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")
+
+
+def _to_entry(name: str, value: str) -> tuple[str, str]:
+    """What a record, which is UTF-8, says of a header; of one that is not, that it is Latin-1."""
     if value.isascii():
-        return value
-    raw = value.encode("utf-8", "surrogateescape")
+        return name, value
+    raw = _as_sent(value)
     try:
-        return raw.decode()
+        return name, raw.decode()
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        return name + _LATIN_1, raw.decode("latin-1")
+
+
+def _from_entry(name: str, value: str) -> tuple[str, str]:
+    if not name.endswith(_LATIN_1):
+        return name, value
+    raw = value.encode("latin-1")
+    return name.removesuffix(_LATIN_1), raw.decode("utf-8", "surrogateescape")
 
 
 def _check_value(name: str, value: str) -> str:
@@ -201,7 +219,7 @@ def _check_user(user: Iterable[tuple[str, str]]) -> None:
     for name, value in user:
         if not name or _NO_NAME.search(name):
             _refuse_argument(USER_PREFIX + name, value)
-        size += len(name.encode()) + len(value.encode())
+        size += len(name.encode()) + len(_as_sent(value))
     if size > USER_BYTES_MAX:
         raise S3Error(ErrorCode.MetadataTooLarge, Size=size, MaxSizeAllowed=USER_BYTES_MAX)
 
@@ -210,7 +228,7 @@ def _check_redirect(location: str) -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-to-page-redirect.html"""
     if not location.startswith(("/", "http://", "https://")):
         raise S3Error(ErrorCode.InvalidRedirectLocation)
-    if len(location.encode()) > REDIRECT_BYTES_MAX:
+    if len(_as_sent(location)) > REDIRECT_BYTES_MAX:
         raise S3Error(
             ErrorCode.InvalidRedirectLocation,
             f"The length of website redirect location cannot exceed {REDIRECT_BYTES_MAX} bytes.",

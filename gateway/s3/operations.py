@@ -21,6 +21,9 @@ class Operation(Enum):
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
     """
 
+    # By identity: that of Enum is written in Python, and operations are keys of every dispatch.
+    __hash__ = object.__hash__
+
     ListBuckets = "ListBuckets"
     CreateBucket = "CreateBucket"
     HeadBucket = "HeadBucket"

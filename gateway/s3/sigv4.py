@@ -187,10 +187,10 @@ def _check_all_signed(credentials: Credentials, request: RequestHead) -> None:
 def _as_sent(credentials: Credentials, request: RequestHead) -> str:
     """What nearly every client has signed: the request as it came."""
     signer, headers = credentials.signer, request.headers
-    # White space within a value counts as one space.
-    lines = "".join(
-        [f"{name}:{' '.join(headers[name].split())}\n" for name in signer.signed_headers]
-    )
+    lines = signer.lines % signer.pick(headers)
+    if not lines.isascii() or any(map(lines.__contains__, ("  ", "\t", ": ", " \n"))):
+        names = signer.signed_headers
+        lines = _canonical_headers(names, [_collapse(headers[name]) for name in names])
     query = _canonical_query(request.raw_query) if request.raw_query else ""
     return (
         f"{request.method}\n{request.raw_path}\n{query}\n"
@@ -224,6 +224,7 @@ def _canonical_headers(names: Iterable[str], values: Iterable[str]) -> str:
 
 
 def _collapse(value: str) -> str:
+    """White space within a value counts as one space."""
     return " ".join(value.split())
 
 

@@ -10,8 +10,9 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from aiohttp import web
 from aiohttp.http_writer import StreamWriter
+
+from gateway.web.responses import S3Response
 
 # The kernel takes no more than this in one call (UIO_MAXIOV).
 _VIEWS_MAX = 1024
@@ -71,10 +72,8 @@ class DirectSender:
             os.close(fd)
 
 
-class DirectResponse(web.StreamResponse):
-    """An answer whose head waits to be sent together with the first bytes of its body."""
-
-    _send_headers_immediately = False
+class DirectResponse(S3Response):
+    """An answer of known length; a DirectSender sends its head with the first of its body."""
 
     def take_head(self) -> memoryview:
         """The prepared head, for a DirectSender: aiohttp takes it for sent."""

@@ -39,7 +39,13 @@ from gateway.s3.bucket_settings import (
 )
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.lifecycle import SETTING as LIFECYCLE_SETTING
-from gateway.s3.operations import OBJECT_OPERATIONS, HeaderFacts, Operation, resolve_operation
+from gateway.s3.operations import (
+    OBJECT_OPERATIONS,
+    READINGS,
+    HeaderFacts,
+    Operation,
+    resolve_operation,
+)
 from gateway.s3.query import parse_query
 from gateway.sharing import POLICY, PUBLIC_ACCESS_BLOCK
 from gateway.web import cross_origin
@@ -238,7 +244,7 @@ class Dispatcher:
                 account=outcome.account,
                 status=response.status,
                 error=outcome.code,
-                sent=response.content_length,
+                sent=response.content_length or 0,
                 ms=round((time.perf_counter() - started) * 1000, 3),
             )
         return response
@@ -276,7 +282,8 @@ class Dispatcher:
         s3.identity = self._authenticator.authenticate(head, address)
         outcome.account = s3.identity.account
         operation = resolve_operation(request.method, address, query, HeaderFacts.of(s3.headers))
-        operation = await self._settle(operation, s3)
+        if operation in READINGS:
+            operation = await self._settle(operation, s3)
         outcome.operation = operation.name
         if operation in OBJECT_OPERATIONS and address.key is None:
             if address.by_host:
@@ -345,11 +352,9 @@ class Dispatcher:
             if await known(request.account, request.bucket) or not await self._has_flat(request):
                 return Operation.ListObjects
             return Operation.GetObject
-        if operation is Operation.HeadBucketOrHeadObject:
-            if await known(request.account, request.bucket) or not await self._has_flat(request):
-                return Operation.HeadBucket
-            return Operation.HeadObject
-        return operation
+        if await known(request.account, request.bucket) or not await self._has_flat(request):
+            return Operation.HeadBucket
+        return Operation.HeadObject
 
     async def _has_flat(self, request: S3Request) -> bool:
         flat = flat_address(request.address)

@@ -18,7 +18,7 @@ from aiohttp import web
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.xml_writer import DECLARATION, write_error
 from gateway.web.requests import S3Request, split_target
-from gateway.web.responses import XML, add_common_headers
+from gateway.web.responses import XML, S3Response, add_common_headers
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ SILENT_SECONDS_MAX = 10.0
 
 
 async def answer_at_length(
-    request: S3Request, work: Coroutine[Any, Any, web.Response]
+    request: S3Request, work: Coroutine[Any, Any, S3Response]
 ) -> web.StreamResponse:
     """The answer that `work` makes, an XML document; spaces before it if it takes its time.
 
@@ -57,7 +57,7 @@ async def answer_at_length(
         task.cancel()
 
 
-def _document(request: S3Request, task: asyncio.Task[web.Response]) -> bytes:
+def _document(request: S3Request, task: asyncio.Task[S3Response]) -> bytes:
     try:
         body = task.result().body
         assert isinstance(body, bytes)

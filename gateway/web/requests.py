@@ -103,7 +103,7 @@ def split_target(target: str) -> tuple[str, str]:
 def read_head(request: web.BaseRequest, path: str, query: str) -> RequestHead:
     """The signed part of a request, as it came over the wire; path and query as split."""
     pairs = [
-        (_lower_name(name), value.decode("utf-8", "surrogateescape").strip())
+        (_lower_name(name), value.decode("utf-8", "surrogateescape").strip(" \t"))
         for name, value in request.raw_headers
     ]
     return RequestHead.from_wire(request.method, path, query, pairs)

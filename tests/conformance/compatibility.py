@@ -197,9 +197,9 @@ DIFFERENCES = (
         "as on AWS",
     ),
     (
-        "Latin-1 in x-amz-meta-*",
-        "accepted, given back as UTF-8",
-        "one encoding comes out, whatever came in",
+        "Metadata outside ASCII",
+        "given back as the bytes that were sent, be they UTF-8, Latin-1 or RFC 2047",
+        "a client reads what it wrote; AWS encodes it anew by RFC 2047, which few clients decode",
     ),
 )
 """What, how it is here, and why."""

@@ -37,7 +37,7 @@ from gateway.sharing import ACL, OWNERSHIP, POLICY
 from gateway.web.admission import check_public, still_admitted
 from gateway.web.bodies import is_empty
 from gateway.web.requests import S3Request
-from gateway.web.responses import empty_response, xml_response
+from gateway.web.responses import S3Response, empty_response, xml_response
 from gateway.web.services import Services
 
 NO_POLICIES = "Bucket policies are for gateways with global_buckets: here rights belong to keys."
@@ -47,7 +47,7 @@ NOT_SHARED = "Every account has a bucket of this name of its own; it is not shar
 async def get_bucket_policy(services: Services, request: S3Request) -> web.StreamResponse:
     """The policy as it was sent; 404 NoSuchBucketPolicy without."""
     document = await _policy(services, request)
-    return web.Response(body=document.encode(), content_type="application/json")
+    return S3Response(body=document.encode(), headers={"Content-Type": "application/json"})
 
 
 async def put_bucket_policy(services: Services, request: S3Request) -> web.StreamResponse:

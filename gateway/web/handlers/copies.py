@@ -35,7 +35,7 @@ from gateway.web.handlers.objects import (
 from gateway.web.handlers.uploads import find_upload
 from gateway.web.long_answers import answer_at_length
 from gateway.web.requests import S3Request
-from gateway.web.responses import empty_response, xml_response
+from gateway.web.responses import S3Response, empty_response, xml_response
 from gateway.web.services import Services
 
 SOURCE_VERSION_HEADER = "x-amz-copy-source-version-id"
@@ -94,7 +94,7 @@ async def upload_part_copy(services: Services, request: S3Request) -> web.Stream
     _check_part_size(services, len(span))
     algorithm = ChecksumAlgorithm[upload.checksum[0]] if upload.checksum else None
 
-    async def copy() -> web.Response:
+    async def copy() -> S3Response:
         record = await services.copies.copy_part(upload, number, version, span, algorithm)
         result = CopyResult(record.etag, sequence_micros(record.sequence), record.checksums)
         headers = {SOURCE_VERSION_HEADER: version_id(version.sequence)}

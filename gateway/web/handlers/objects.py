@@ -40,7 +40,7 @@ from gateway.web.bodies import VerifiedBody
 from gateway.web.direct_sending import DirectResponse
 from gateway.web.downloads import DAMAGE
 from gateway.web.requests import S3Request
-from gateway.web.responses import add_common_headers, empty_response
+from gateway.web.responses import S3Response, add_common_headers, empty_response
 from gateway.web.services import Services
 
 log = structlog.get_logger()
@@ -103,7 +103,7 @@ async def head_object(services: Services, request: S3Request) -> web.StreamRespo
     if _CHECKSUM_MODE in request.headers:
         headers.update(await _checksum_headers(services, request, version, span is None))
     headers["Content-Length"] = str(version.size if span is None else len(span))
-    return web.Response(status=200 if span is None else 206, headers=headers)
+    return S3Response(status=200 if span is None else 206, headers=headers)
 
 
 async def delete_object(services: Services, request: S3Request) -> web.StreamResponse:
@@ -304,7 +304,7 @@ async def _send(
             _report(request, version, error)
             raise S3Error(ErrorCode.InternalError) from error
         if download.is_whole:
-            return web.Response(status=status, headers=headers, body=b"".join(first))
+            return S3Response(status=status, headers=headers, body=b"".join(first))
         stream = DirectResponse(status=status, headers=headers)
         stream.content_length = len(span)
         add_common_headers(stream, request.request_id)

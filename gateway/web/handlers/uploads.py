@@ -52,7 +52,7 @@ from gateway.web.handlers.objects import (
 )
 from gateway.web.long_answers import answer_at_length
 from gateway.web.requests import S3Request
-from gateway.web.responses import empty_response, xml_response
+from gateway.web.responses import S3Response, empty_response, xml_response
 from gateway.web.services import Services
 
 
@@ -147,7 +147,7 @@ async def _abort_headers(services: Services, target: UploadTarget) -> dict[str, 
 
 async def _complete(
     services: Services, request: S3Request, requested: Sequence[RequestedPart]
-) -> web.Response:
+) -> S3Response:
     """Make the object of the parts in the list."""
     expected = expected_object_checksum(request.headers)
     declared = declared_type(request.headers)
