@@ -13,7 +13,7 @@ help:
 	@echo "make test     install what tests need and run them"
 	@echo "make long     the tests that take minutes or gigabytes"
 	@echo "make clients  the tests that drive rclone, aws, s3cmd and SDKs"
-	@echo "make s3-tests S3_TESTS=DIR   run a checkout of ceph/s3-tests, in every delete policy"
+	@echo "make s3-tests S3_TESTS=DIR   run a checkout of ceph/s3-tests, in every mode"
 	@echo "make docs     write docs/s3-compatibility.md from the code"
 	@echo "make bench-quick  every benchmark, tiny: proves that the harness works"
 	@echo "make lint     ruff"
