@@ -105,6 +105,64 @@ def _weed_config(launch: Launch) -> None:
     launch.directory.joinpath("s3.json").write_text(json.dumps({"identities": [identity]}))
 
 
+def _garage_command(launch: Launch, *arguments: str) -> list[str]:
+    return [launch.binary, "-c", f"{launch.directory}/garage.toml", *arguments]
+
+
+def _garage_set_up(launch: Launch) -> None:
+    """Write its configuration; a new node is run once to get its place and the key."""
+    launch.access_key, launch.secret = "GK" + "0b" * 12, "0b" * 32
+    launch.directory.joinpath("garage.toml").write_text(
+        f"""
+metadata_dir = "{launch.data}/meta"
+data_dir = "{launch.data}/blocks"
+db_engine = "lmdb"
+replication_factor = 1
+rpc_bind_addr = "127.0.0.1:{_free_port()}"
+rpc_secret = "{"0b" * 32}"
+[s3_api]
+s3_region = "us-east-1"
+api_bind_addr = "127.0.0.1:{launch.port}"
+"""
+    )
+    if launch.data.joinpath("meta").exists():
+        return
+
+    def run(*arguments: str) -> str:
+        command = _garage_command(launch, *arguments)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        if done.returncode:
+            raise PeerError(f"garage {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    server = subprocess.Popen(
+        _garage_command(launch, "server"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while True:
+            try:
+                run("status")
+                break
+            except PeerError:
+                if time.monotonic() > deadline or server.poll() is not None:
+                    raise
+                time.sleep(0.1)
+        node = run("node", "id", "-q").partition("@")[0].strip()
+        run("layout", "assign", "-z", "here", "-c", "1T", node)
+        run("layout", "apply", "--version", "1")
+        run("key", "import", "--yes", launch.access_key, launch.secret)
+        run("key", "allow", "--create-bucket", launch.access_key)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+_WEED_PORTS = (
+    *("master.port", "volume.port", "filer.port"),
+    *("master.port.grpc", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc"),
+)
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -211,13 +269,21 @@ KINDS: dict[str, Kind] = {
             lambda launch: [
                 *(launch.binary, "server", f"-dir={launch.data}", "-ip=127.0.0.1", "-s3"),
                 *(f"-s3.port={launch.port}", f"-s3.config={launch.directory}/s3.json"),
-                *(f"-master.port={_free_port()}", f"-volume.port={_free_port()}"),
-                f"-filer.port={_free_port()}",
+                # Those of gRPC are 10000 more unless given, which may be none.
+                *(f"-{part}={_free_port()}" for part in _WEED_PORTS),
             ],
             promise="not synced",
             how_to_get="go install github.com/seaweedfs/seaweedfs/weed@latest",
             prepare=_weed_config,
             version=("version",),
+        ),
+        Kind(
+            "garage",
+            ("garage",),
+            lambda launch: _garage_command(launch, "server"),
+            promise="not synced unless configured",
+            how_to_get="garagehq.deuxfleurs.fr, or built with cargo",
+            prepare=_garage_set_up,
         ),
     )
 }
