@@ -67,7 +67,8 @@ Checksum = tuple[str, str, str]
 class NewObject:
     """Everything about an object to be stored but its bytes.
 
-    With `creates_only` it must not supersede what its key shows.
+    With `creates_only` it must not supersede what its key shows, with `needs_bucket` not make its
+    bucket: that may have been removed while the body was on its way.
     """
 
     account: str
@@ -81,6 +82,7 @@ class NewObject:
     root_name: str | None = None
     expected_root: bytes | None = None
     creates_only: bool = False
+    needs_bucket: bool = False
 
     @property
     def name(self) -> str | None:
@@ -381,13 +383,15 @@ def _bytes_of(version: VersionRow) -> int:
 
 
 def commit_condition(new: NewObject, size: int, quotas: Quotas) -> Condition | None:
-    """The check of a write against the catalog: conditions, quotas; None for none."""
+    """The check of a write against the catalog: its bucket, conditions, quotas; None for none."""
     room = quotas.condition(new.account, new.bucket, size)
-    if new.conditions is NO_CONDITIONS and not new.creates_only:
+    if new.conditions is NO_CONDITIONS and not (new.creates_only or new.needs_bucket):
         return room
 
     def check(connection: sqlite3.Connection) -> None:
         bucket = find_bucket(connection, new.account, new.bucket)
+        if bucket is None and new.needs_bucket:
+            raise S3Error(ErrorCode.NoSuchBucket, BucketName=new.bucket)
         current = find_object(connection, bucket.id, new.key) if bucket is not None else None
         if new.creates_only and current is not None:
             raise S3Error(

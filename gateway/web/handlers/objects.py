@@ -35,7 +35,7 @@ from gateway.s3.part_list import parse_part_number, part_span
 from gateway.s3.ranges import ByteSpan, content_range, resolve_range
 from gateway.s3.timestamps import MICROSECONDS, http_date
 from gateway.s3.version_ids import version_id
-from gateway.web.admission import acl_note, hidden_headers
+from gateway.web.admission import acl_note, hidden_headers, owns_bucket
 from gateway.web.bodies import VerifiedBody
 from gateway.web.direct_sending import DirectResponse
 from gateway.web.downloads import DAMAGE
@@ -146,7 +146,14 @@ def new_object(services: Services, request: S3Request) -> NewObject:
         parse_conditions(request.headers),
         {**parse_notes(request.headers, now_seconds=services.now_seconds()), **acl},
         creates_only=request.creates_only,
+        needs_bucket=needs_bucket(services, request),
     )
+
+
+def needs_bucket(services: Services, request: S3Request) -> bool:
+    """Whether what is written must not make its bucket; other accounts' writes never do."""
+    is_guest = request.access is not None and not owns_bucket(request)
+    return is_guest or not services.buckets.implicit
 
 
 def upload_options(metadata: ObjectMetadata) -> UploadOptions:

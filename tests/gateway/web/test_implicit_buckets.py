@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,9 @@ def gateway(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WebGateway]:
     folder = tmp_path_factory.mktemp("implicit")
-    with web_gateway(folder / "data", implicit_buckets=request.param) as started:
+    with web_gateway(
+        folder / "data", implicit_buckets=request.param, delete_policy="hide"
+    ) as started:
         yield started
 
 
@@ -50,3 +53,17 @@ def test_refusal_comes_before_the_body(gateway: WebGateway, implicit: bool) -> N
     # Where the bucket is made the body is asked for; else the status comes without it.
     answer = gateway.raw(head + b"hello" if implicit else head)
     assert statuses(answer) == ([100, 200] if implicit else [404])
+
+
+def test_a_bucket_removed_while_a_body_comes_in(gateway: WebGateway, implicit: bool) -> None:
+    call = gateway.wire.call
+    assert call("PUT", "going").status == 200
+    lines = ("Content-Length: 5", "Expect: 100-continue", "Connection: close")
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as slow:
+        slow.sendall(gateway.head("PUT", "going/k", *lines))
+        assert b" 100 " in slow.recv(1000), "it was admitted"
+        assert call("DELETE", "going").status == 204
+        slow.sendall(b"hello")
+        answer = b"".join(iter(lambda: slow.recv(1 << 16), b""))
+    assert statuses(answer) == ([200] if implicit else [404])
+    assert call("HEAD", "going").status == (200 if implicit else 404)

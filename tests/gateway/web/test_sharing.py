@@ -179,6 +179,18 @@ def test_a_slow_write_takes_no_name(shared: Shared) -> None:
     assert shared.main.call("GET", "let-go", **{"list-type": 2}).texts("KeyCount") == ["0"]
 
 
+def test_a_guests_slow_write_makes_no_bucket_anew(shared: Shared) -> None:
+    name = "open-to-guests"
+    assert shared.main.call("PUT", f"{name}/").status == 200
+    shared.set_policy(name, allow("s3:PutObject"))
+    lena = shared.keys.create(key_only=True, account="lena").access_key
+    late = Slow(shared, lena, f"{name}/x", b"late")
+    assert shared.main.call("DELETE", f"{name}/").status == 204
+    assert late.finish() == (404, "NoSuchBucket")
+    assert outcome(shared.main.call("GET", f"{name}/x")) == (404, "NoSuchBucket")
+    assert name not in shared.main.call("GET", "").texts("Name")
+
+
 def test_what_was_taken_back_is_not_done_late(shared: Shared) -> None:
     name = shared.bucket(ownership="ObjectWriter")
     shared.main.call("PUT", name, headers={"x-amz-grant-write-acp": "id=lena"}, acl="")
