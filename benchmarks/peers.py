@@ -130,7 +130,10 @@ api_bind_addr = "127.0.0.1:{launch.port}"
 
     def run(*arguments: str) -> str:
         command = _garage_command(launch, *arguments)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        except subprocess.TimeoutExpired:
+            raise PeerError(f"garage {' '.join(arguments)}: no answer") from None
         if done.returncode:
             raise PeerError(f"garage {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
@@ -155,6 +158,9 @@ api_bind_addr = "127.0.0.1:{launch.port}"
         run("key", "allow", "--create-bucket", launch.access_key)
     finally:
         server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_SECONDS_MAX)
+        server.kill()
         server.wait()
 
 
@@ -305,7 +311,7 @@ class Server:
         """Starts it on an empty directory, or on what is in it already after `stop`."""
         if not hasattr(self, "launch") or not self.directory.exists():
             self.prepare()
-        ours = ("DSN_GATEWAY_", "AWS_", "RCLONE_", "MINIO_")
+        ours = ("DSN_GATEWAY_", "AWS_", "RCLONE_", "MINIO_", "GARAGE_")
         environment = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
         environment |= self.kind.environment(self.launch)
         with self.log_path.open("ab") as log:

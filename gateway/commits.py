@@ -71,13 +71,14 @@ class Change:
     blocks are known. `condition` looks at the catalog and raises what refuses the change. `then`
     makes further records, of the same transaction; nobody sees the one without the others, unless
     a power cut tears them apart before any was acknowledged: then the first ones may be there
-    alone.
+    alone. With `makes_bucket` off the bucket must be there still: S3Error(NoSuchBucket).
     """
 
     record: Callable[[int, Places], Record]
     blocks: Mapping[bytes, Buffer] = field(default_factory=dict)
     condition: Callable[[sqlite3.Connection], None] | None = None
     then: tuple[Callable[[int], Record], ...] = ()
+    makes_bucket: bool = True
 
 
 @dataclass(slots=True)
@@ -215,17 +216,18 @@ class Committer:
                 applier.flush()
                 try:
                     change.condition(connection)
-                except Exception as refused:  # the waiter's answer, nobody else's
-                    outcomes.append(refused)
+                except Exception as error:  # the waiter's answer, nobody else's
+                    outcomes.append(error)
                     continue
             places = staged.place(change.blocks)
             record = change.record(self._clock.next(), places)
-            if self._global_names and _takes_name(record, applier, connection):
-                outcomes.append(S3Error(ErrorCode.AccessDenied))
+            refused = self._refusal(change, record, applier, connection)
+            if refused is not None:
+                outcomes.append(refused)
                 continue
             add(record)
             outcomes.append(record)
-            if isinstance(record, ObjectRecord | UploadRecord) and applier.is_removed(
+            if isinstance(record, (ObjectRecord, UploadRecord)) and applier.is_removed(
                 record.account, record.bucket
             ):
                 # Removed while this was on its way, or before: the write makes it anew.
@@ -240,6 +242,27 @@ class Committer:
             set_applied(connection, writer.segment, writer.end)
         self._fresh = staged.fresh
         return outcomes
+
+    def _refusal(
+        self, change: Change, record: Record, applier: Applier, connection: sqlite3.Connection
+    ) -> S3Error | None:
+        """What refuses a record that would make a bucket; None for one that makes none, or may.
+
+        The bucket may have been removed, and even made by others, while a body was on its way.
+        """
+        if change.makes_bucket and not self._global_names:
+            return None
+        if not isinstance(record, (BucketRecord, ObjectRecord, UploadRecord)):
+            return None
+        if applier.has_bucket(record.account, record.bucket):
+            return None
+        if not change.makes_bucket:
+            return S3Error(ErrorCode.NoSuchBucket, BucketName=record.bucket)
+        # The one that paths without a bucket mean is every account's own.
+        is_own = not self._global_names or record.bucket == DEFAULT_BUCKET
+        if is_own or find_bucket_of_any(connection, record.bucket, record.account) is None:
+            return None
+        return S3Error(ErrorCode.AccessDenied)
 
     def _settle_interrupted(self, connection: sqlite3.Connection) -> None:
         """Cut off what a worker that died left in its log, before anything builds on its absence.
@@ -311,18 +334,6 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     Around a commit this keeps memory and segments that the commit still needs from being let go.
     """
     return await asyncio.shield(asyncio.create_task(work))
-
-
-def _takes_name(record: Record, applier: Applier, connection: sqlite3.Connection) -> bool:
-    """Whether a record would make a bucket whose name is that of another account's.
-
-    It may have been made, or removed and made by others, while a body was on its way.
-    """
-    if not isinstance(record, BucketRecord | ObjectRecord | UploadRecord):
-        return False
-    if record.bucket == DEFAULT_BUCKET or applier.has_bucket(record.account, record.bucket):
-        return False
-    return find_bucket_of_any(connection, record.bucket, record.account) is not None
 
 
 def _segments_of(record: Record) -> set[int]:

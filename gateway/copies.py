@@ -140,7 +140,7 @@ class Copies:
         def hide(sequence: int) -> MarkerRecord:
             return MarkerRecord(sequence, new.account, new.bucket, key)
 
-        change = Change(copy.record, condition=check, then=(hide,))
+        change = Change(copy.record, condition=check, then=(hide,), makes_bucket=new.makes_bucket)
         record = await to_the_end(self._committer.commit(change))
         assert isinstance(record, ObjectRecord)
         return record
@@ -187,7 +187,8 @@ class Copies:
     ) -> Copied:
         copy = self._new_copy(new, account, source, wish, known, COPY_PREFIX)
         copy.judged = judged
-        record = await self._committer.commit(Change(copy.record, condition=copy.check))
+        change = Change(copy.record, condition=copy.check, makes_bucket=new.makes_bucket)
+        record = await self._committer.commit(change)
         assert isinstance(record, ObjectRecord)
         return Copied(record, copy.source)
 

@@ -67,8 +67,8 @@ Checksum = tuple[str, str, str]
 class NewObject:
     """Everything about an object to be stored but its bytes.
 
-    With `creates_only` it must not supersede what its key shows, with `needs_bucket` not make its
-    bucket: that may have been removed while the body was on its way.
+    With `creates_only` it must not supersede what its key shows; `makes_bucket` says whether it
+    may make its bucket, which may have been removed while the body was on its way.
     """
 
     account: str
@@ -82,7 +82,7 @@ class NewObject:
     root_name: str | None = None
     expected_root: bytes | None = None
     creates_only: bool = False
-    needs_bucket: bool = False
+    makes_bucket: bool = True
 
     @property
     def name(self) -> str | None:
@@ -337,7 +337,8 @@ def _change(
             notes=new.notes,
         )
 
-    return Change(record, draft.blocks, commit_condition(new, draft.size, quotas))
+    condition = commit_condition(new, draft.size, quotas)
+    return Change(record, draft.blocks, condition, makes_bucket=new.makes_bucket)
 
 
 class _KnownVersions:
@@ -383,15 +384,13 @@ def _bytes_of(version: VersionRow) -> int:
 
 
 def commit_condition(new: NewObject, size: int, quotas: Quotas) -> Condition | None:
-    """The check of a write against the catalog: its bucket, conditions, quotas; None for none."""
+    """The check of a write against the catalog: conditions, quotas; None for none."""
     room = quotas.condition(new.account, new.bucket, size)
-    if new.conditions is NO_CONDITIONS and not (new.creates_only or new.needs_bucket):
+    if new.conditions is NO_CONDITIONS and not new.creates_only:
         return room
 
     def check(connection: sqlite3.Connection) -> None:
         bucket = find_bucket(connection, new.account, new.bucket)
-        if bucket is None and new.needs_bucket:
-            raise S3Error(ErrorCode.NoSuchBucket, BucketName=new.bucket)
         current = find_object(connection, bucket.id, new.key) if bucket is not None else None
         if new.creates_only and current is not None:
             raise S3Error(

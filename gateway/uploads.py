@@ -112,7 +112,8 @@ class Uploads:
                     checksum,
                     new.notes,
                     opener,
-                )
+                ),
+                makes_bucket=new.makes_bucket,
             )
         )
         return upload_id
@@ -329,8 +330,9 @@ class Uploads:
             if condition is not None:
                 condition(connection)
 
+        change = Change(record, draft.blocks, check_again, makes_bucket=new.makes_bucket)
         try:
-            committed = await self._committer.commit(Change(record, draft.blocks, check_again))
+            committed = await self._committer.commit(change)
         except UnsettledCommitError:
             if assembled.leaves is not None:
                 assembled.leaves.close()

@@ -42,6 +42,7 @@ PAYLOAD_LITERALS = frozenset(
 _REMEMBERED_MAX = 1024
 _REMEMBERED_CHARS_MAX = 1024
 _DATE_CHARS = 8
+_BLANKS = " \t"
 _REGION_CHARS_MAX = 64
 
 
@@ -64,7 +65,7 @@ class RequestHead(NamedTuple):
         """Takes (lower-case name, value) pairs in wire order; repeated ones are joined by `,`."""
         joined: dict[str, str] = {}
         for name, value in headers:
-            joined[name] = f"{joined[name]},{value.strip()}" if name in joined else value
+            joined[name] = f"{joined[name]},{value.strip(_BLANKS)}" if name in joined else value
         return cls(method, raw_path, raw_query, joined)
 
 
@@ -179,6 +180,8 @@ def find_claim(request: RequestHead) -> Claim | None:
             fields, _ = _split_signature(rest)
             remembered = len(fields) <= _REMEMBERED_CHARS_MAX
             access_key = (_find_access_key if remembered else _find_access_key.__wrapped__)(fields)
+            # Without commas all of it may be the signature's field.
+            access_key = access_key or _find_access_key.__wrapped__(rest)
             place = Scheme.V4_HEADER
     elif "AWSAccessKeyId" in parameters:
         access_key, place = parameters["AWSAccessKeyId"], Scheme.V2_QUERY

@@ -244,7 +244,8 @@ class Dispatcher:
                 account=outcome.account,
                 status=response.status,
                 error=outcome.code,
-                sent=response.content_length or 0,
+                # Of an answer that was written bit by bit the length is not known.
+                sent=response.content_length if response.prepared else response.content_length or 0,
                 ms=round((time.perf_counter() - started) * 1000, 3),
             )
         return response
@@ -271,6 +272,9 @@ class Dispatcher:
         query = parse_query(raw_query)
         s3 = S3Request(request, request_id, head, query, effective_headers(head, query), address)
         outcome.request = s3
+        if not head.headers.get("host", "").isascii():
+            # https://www.rfc-editor.org/rfc/rfc9112.html#section-3.2
+            raise S3Error(ErrorCode.BadRequest, "The Host header is no host.")
         if request.method == "OPTIONS":
             outcome.operation = "Preflight"
             s3.cors = {}

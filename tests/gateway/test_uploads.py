@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from dsn.blockstore.segments.files import SegmentKind
 from dsn.node import CHUNK_BYTES
+from gateway.catalog.queries import find_bucket
+from gateway.objects import NewObject
 from gateway.s3.conditions import parse_conditions
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.etags import composite_etag
@@ -203,14 +206,22 @@ async def test_an_upload_is_gone_when_it_is_aborted(parts: Parts) -> None:
     assert await parts.get("key") is None
 
 
+async def test_an_upload_may_be_kept_from_making_its_bucket(parts: Parts) -> None:
+    new = NewObject("main", "removed-meanwhile", b"key", makes_bucket=False)
+    with pytest.raises(S3Error) as refused:
+        await parts.uploads.create(new, None)
+    assert refused.value.code is ErrorCode.NoSuchBucket
+    buckets = await parts.database.read(lambda c: find_bucket(c, "main", "removed-meanwhile"))
+    assert buckets is None
+    assert await parts.uploads.create(replace(new, makes_bucket=True), None)
+
+
 @pytest.mark.parametrize(("key", "account"), [("other", "main"), ("key", "somebody")])
 async def test_an_upload_is_known_under_its_own_name_only(
     parts: Parts, key: str, account: str
 ) -> None:
     upload = await parts.create_upload("key")
     wanted = target(key, upload)
-    from dataclasses import replace
-
     with pytest.raises(S3Error) as refused:
         await parts.uploads.find(replace(wanted, account=account))
     assert refused.value.code is ErrorCode.NoSuchUpload

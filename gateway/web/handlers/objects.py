@@ -146,14 +146,14 @@ def new_object(services: Services, request: S3Request) -> NewObject:
         parse_conditions(request.headers),
         {**parse_notes(request.headers, now_seconds=services.now_seconds()), **acl},
         creates_only=request.creates_only,
-        needs_bucket=needs_bucket(services, request),
+        makes_bucket=makes_bucket(services, request),
     )
 
 
-def needs_bucket(services: Services, request: S3Request) -> bool:
-    """Whether what is written must not make its bucket; other accounts' writes never do."""
+def makes_bucket(services: Services, request: S3Request) -> bool:
+    """Whether what is written may make its bucket; another account's never does."""
     is_guest = request.access is not None and not owns_bucket(request)
-    return is_guest or not services.buckets.implicit
+    return services.buckets.implicit and not is_guest
 
 
 def upload_options(metadata: ObjectMetadata) -> UploadOptions:

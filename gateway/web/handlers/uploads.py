@@ -47,7 +47,7 @@ from gateway.web.handlers.objects import (
     VERSION_HEADER,
     checksum_elements,
     expiration_headers,
-    needs_bucket,
+    makes_bucket,
     new_object,
     upload_options,
 )
@@ -167,7 +167,7 @@ async def _complete(
             upload_options(ObjectMetadata.from_record(upload.metadata)),
             parse_conditions(request.headers),
             creates_only=request.creates_only,
-            needs_bucket=needs_bucket(services, request),
+            makes_bucket=makes_bucket(services, request),
         )
 
         def check(parts: Sequence[PartRecord]) -> tuple[str, str, str] | None:

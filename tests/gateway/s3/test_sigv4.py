@@ -646,6 +646,10 @@ def test_two_kinds_of_credentials_are_refused(find: object) -> None:
             with_header(ANONYMOUS, "authorization", "AWS4-HMAC-SHA256 Credential=key/x"),
             Claim("key", Scheme.V4_HEADER, UNSIGNED_PAYLOAD),
         ),
+        (
+            with_header(ANONYMOUS, "authorization", "AWS4-HMAC-SHA256 Signature=x Credential=key/"),
+            Claim("key", Scheme.V4_HEADER, UNSIGNED_PAYLOAD),
+        ),
     ],
 )
 def test_a_key_is_found_in_every_scheme(request_head: RequestHead, claim: Claim) -> None:

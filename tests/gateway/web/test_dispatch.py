@@ -79,6 +79,9 @@ def test_a_full_disk_is_507_and_leaves_nothing(
         b"PUT /s3/b/k HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n",
         b"GET /s3/" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        # A host that is none could not be said in a Location.
+        b"POST /s3/b/k?uploadId=u HTTP/1.1\r\nHost: \xe9\r\nContent-Length: 0\r\n"
+        b"Connection: close\r\n\r\n",
     ],
 )
 def test_malformed_http_is_answered_in_xml(gateway: WebGateway, request_bytes: bytes) -> None:

@@ -49,6 +49,14 @@ def test_a_value_comes_back_byte_for_byte(gateway: WebGateway, value: bytes) -> 
             assert {name: answer.headers[name] for name in sent} == sent
 
 
+def test_repeated_values_are_joined_as_they_are(gateway: WebGateway) -> None:
+    lines = "Content-Length: 0", "x-amz-meta-a: \xa0x\xa0", "x-amz-meta-a: \xa0y\xa0"
+    put = gateway.head("PUT", "bucket/twice", *lines, "Connection: close")
+    assert gateway.raw(put).startswith(b"HTTP/1.1 200 ")
+    found = gateway.wire.call("HEAD", "bucket/twice").headers["x-amz-meta-a"]
+    assert found.encode("latin-1") == "\xa0x\xa0,\xa0y\xa0".encode()
+
+
 def test_metadata_survives_a_restart_and_a_catalog_made_anew(tmp_path: Path) -> None:
     value = VALUES[0].decode("latin-1")
     with web_gateway(tmp_path / "data") as gateway:
