@@ -169,16 +169,18 @@ class Download:
         """Send the head of the prepared answer, the first piece and all that follow it."""
         request = stream._req
         assert request is not None
-        assert request.transport is not None
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client went away while the first piece was read")
         try:
-            if can_send_directly(request.transport):
+            if can_send_directly(transport):
                 self._unsent = [stream.take_head(), *first]
-                await self._send_directly(request.transport)
+                await self._send_directly(transport)
             else:
-                _hold_nothing_back(request.transport)
+                _hold_nothing_back(transport)
                 await _write(stream, first)
-                if can_send_directly(request.transport):
-                    await self._send_directly(request.transport)
+                if can_send_directly(transport):
+                    await self._send_directly(transport)
                 elif not self.is_whole:
                     await self._send_through(stream)
         except BaseException:

@@ -248,6 +248,32 @@ def test_a_reader_that_goes_away_is_noticed(gateway: WebGateway, large: bytes) -
     assert settles(lambda: in_use(gateway) == 0)
 
 
+def test_a_client_that_goes_while_the_disk_reads_is_no_damage(
+    gateway: WebGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports: list[object] = []
+    asked, gone = threading.Event(), threading.Event()
+    read = FileReader.read
+
+    def wait(self, *arguments):
+        asked.set()
+        assert gone.wait(20)
+        return read(self, *arguments)
+
+    monkeypatch.setattr("gateway.web.handlers.objects._report", lambda *each: reports.append(each))
+    monkeypatch.setattr(FileReader, "read_cached", lambda *_: None)
+    monkeypatch.setattr(FileReader, "read", wait)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as connection:
+        connection.sendall(gateway.head("GET", "bucket/key"))
+        assert asked.wait(20)
+    # The loop hears of the end of one connection before it answers on another.
+    for _ in range(3):
+        assert gateway.wire.call("HEAD", "bucket/key").status == 200
+    gone.set()
+    assert settles(lambda: in_use(gateway) == 0)
+    assert reports == []
+
+
 def test_a_gateway_stops_although_a_client_reads_slowly(tmp_path: Path) -> None:
     with ExitStack() as stack, web_gateway(tmp_path / "data") as gateway:
         content = noise(20_000_000, 3)
