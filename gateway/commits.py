@@ -258,11 +258,11 @@ class Committer:
             return None
         if not change.makes_bucket:
             return S3Error(ErrorCode.NoSuchBucket, BucketName=record.bucket)
-        # The one that paths without a bucket mean is every account's own.
-        is_own = not self._global_names or record.bucket == DEFAULT_BUCKET
-        if is_own or find_bucket_of_any(connection, record.bucket, record.account) is None:
+        if record.bucket == DEFAULT_BUCKET:
+            # Paths without a bucket mean it: it is every account's own.
             return None
-        return S3Error(ErrorCode.AccessDenied)
+        is_taken = find_bucket_of_any(connection, record.bucket, record.account) is not None
+        return S3Error(ErrorCode.AccessDenied) if is_taken else None
 
     def _settle_interrupted(self, connection: sqlite3.Connection) -> None:
         """Cut off what a worker that died left in its log, before anything builds on its absence.
