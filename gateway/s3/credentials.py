@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from functools import lru_cache
+from functools import _lru_cache_wrapper, lru_cache
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from gateway.s3.errors import ErrorCode, S3Error
+
+T = TypeVar("T")
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 ALGORITHM_V2 = "AWS"
@@ -178,10 +180,8 @@ def find_claim(request: RequestHead) -> Claim | None:
             access_key, place = rest.strip().rpartition(":")[0], Scheme.V2_HEADER
         else:
             fields, _ = _split_signature(rest)
-            remembered = len(fields) <= _REMEMBERED_CHARS_MAX
-            access_key = (_find_access_key if remembered else _find_access_key.__wrapped__)(fields)
             # Without commas all of it may be the signature's field.
-            access_key = access_key or _find_access_key.__wrapped__(rest)
+            access_key = _remembered(_find_access_key, fields) or _find_access_key.__wrapped__(rest)
             place = Scheme.V4_HEADER
     elif "AWSAccessKeyId" in parameters:
         access_key, place = parameters["AWSAccessKeyId"], Scheme.V2_QUERY
@@ -306,6 +306,11 @@ def _claimed_access_key(credential: str) -> str:
     return fields[0] if len(fields) == 5 else credential.partition("/")[0]
 
 
+def _remembered(read: _lru_cache_wrapper[T], text: str) -> T:
+    """What `read` makes of a text; one that is too long to be remembered is read anew."""
+    return read(text) if len(text) <= _REMEMBERED_CHARS_MAX else read.__wrapped__(text)
+
+
 @lru_cache(maxsize=_REMEMBERED_MAX)
 def _find_access_key(fields: str) -> str:
     """The access key that the fields of an Authorization header name; `` for none."""
@@ -341,8 +346,7 @@ def _parse_header(request: RequestHead, header: str) -> Credentials:
             ArgumentName="Authorization",
         )
     fields, signature = _split_signature(rest)
-    remembered = len(fields) <= _REMEMBERED_CHARS_MAX
-    signer = (_parse_signer if remembered else _parse_signer.__wrapped__)(fields)
+    signer = _remembered(_parse_signer, fields)
     if not signature:
         raise _malformed_header("Signature is missing.")
     time = _time_of_headers(request.headers)

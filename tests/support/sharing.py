@@ -15,12 +15,6 @@ from gateway.rights import Limits
 from tests.support.web_gateway import WebGateway
 from tests.support.wire import Answer, Wire
 
-COMPLETE = (
-    b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
-    b"</CompleteMultipartUpload>"
-)
-
-
 ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
 
 

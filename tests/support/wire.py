@@ -11,6 +11,12 @@ from urllib.parse import quote, urlencode
 UNFINISHED = (OSError, http.client.HTTPException)
 """What a request raises whose outcome nobody knows."""
 
+COMPLETE = (
+    b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
+    b"</CompleteMultipartUpload>"
+)
+"""What completes an upload of one part, given its ETag."""
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -7,7 +7,6 @@ from typing import Any
 
 from tests.support.sharing import (
     ALL_USERS,
-    COMPLETE,
     DENIED,
     Shared,
     allow,
@@ -15,7 +14,7 @@ from tests.support.sharing import (
     outcome,
 )
 from tests.support.web_gateway import web_gateway
-from tests.support.wire import Wire
+from tests.support.wire import COMPLETE, Wire
 
 
 def test_lists_need_another_ownership(shared: Shared) -> None:

@@ -13,13 +13,9 @@ from gateway.rights import ALL_RIGHTS, Limits, Right
 from gateway.s3.operations import READINGS, Operation
 from gateway.web.authorization import NEEDS
 from tests.support.web_gateway import WebGateway, web_gateway
-from tests.support.wire import Wire
+from tests.support.wire import COMPLETE, Wire
 
 Maker = Callable[..., Wire]
-COMPLETE = (
-    b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
-    b"</CompleteMultipartUpload>"
-)
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 
 from gateway.rights import Limits, Right
 from tests.support.sharing import (
-    COMPLETE,
     DENIED,
     Shared,
     allow,
     content_md5,
     outcome,
 )
-from tests.support.wire import Answer, Wire
+from tests.support.wire import COMPLETE, Answer, Wire
 
 
 def test_a_policy_is_kept_as_it_was_sent(shared: Shared) -> None:

@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.web_gateway import web_gateway
+from tests.support.wire import COMPLETE
 
-COMPLETE = (
-    b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
-    b"</CompleteMultipartUpload>"
-)
 OWN = {"x-amz-meta-cid": "of-the-client", "x-amz-meta-b": "2"}
 
 

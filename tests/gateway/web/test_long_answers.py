@@ -14,11 +14,7 @@ from gateway.s3.errors import ErrorCode, S3Error
 from gateway.uploads import Uploads
 from gateway.web import long_answers
 from tests.support.web_gateway import WebGateway, web_gateway
-
-COMPLETE = (
-    b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
-    b"</CompleteMultipartUpload>"
-)
+from tests.support.wire import COMPLETE
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.web_gateway import WebGateway, web_gateway
+from tests.support.wire import COMPLETE
 
-COMPLETE = (
-    b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
-    b"</CompleteMultipartUpload>"
-)
 VALUES = [
     "caf\xe9".encode("latin-1"),
     "caf\xe9 \U0001f600".encode(),

@@ -16,12 +16,7 @@ from gateway.keys import KeyStore
 from gateway.maintenance import rebuild, usage
 from gateway.quotas import CHECK_SECONDS, WARNING_HEADER, Quota, QuotaStore
 from tests.support.web_gateway import WebGateway, web_gateway
-from tests.support.wire import Answer, Wire
-
-COMPLETE = (
-    b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
-    b"</CompleteMultipartUpload>"
-)
+from tests.support.wire import COMPLETE, Answer, Wire
 
 
 @pytest.fixture(scope="module")

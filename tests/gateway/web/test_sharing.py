@@ -10,7 +10,6 @@ from gateway.rights import Limits, Right
 from tests.support.sharing import (
     ALL_USERS,
     BLOCK,
-    COMPLETE,
     DENIED,
     Shared,
     Slow,
@@ -18,7 +17,7 @@ from tests.support.sharing import (
     outcome,
 )
 from tests.support.web_gateway import web_gateway
-from tests.support.wire import Wire
+from tests.support.wire import COMPLETE, Wire
 
 
 def test_a_name_is_one_bucket_for_all_accounts(shared: Shared) -> None:
