@@ -18,14 +18,13 @@ from typing import Protocol
 import structlog
 
 from gateway.catalog.database import Database
+from gateway.catalog.listings import seek_newest, seek_shown
 from gateway.catalog.queries import (
     ConfiguredBucket,
     Shown,
     buckets_with_setting,
     find_notes,
     find_shown,
-    seek_newest,
-    seek_shown,
     setting_sequence,
     version_sequences,
 )

@@ -21,6 +21,7 @@ from dsn.layout import encode_layout
 from dsn.node import NO_OPTIONS, UploadOptions
 from gateway.buckets import Buckets, bucket_of
 from gateway.catalog.database import Database
+from gateway.catalog.listings import seek_objects, seek_versions
 from gateway.catalog.queries import (
     Shown,
     VersionRow,
@@ -30,8 +31,6 @@ from gateway.catalog.queries import (
     find_part_checksums,
     find_shown,
     find_version,
-    seek_objects,
-    seek_versions,
     setting_sequence,
 )
 from gateway.catalog.records import NoteRecord, ObjectRecord, Record

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalog.database import open_catalog
-from gateway.catalog.queries import seek_versions
+from gateway.catalog.listings import seek_versions
 from gateway.s3.errors import ErrorCode, S3Error
 from gateway.s3.listing import Page
 from gateway.s3.version_ids import version_id

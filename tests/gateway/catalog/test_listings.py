@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalog.database import open_catalog
-from gateway.catalog.queries import seek_objects
+from gateway.catalog.listings import seek_objects
 from gateway.catalog.sequence import WORKER_BITS
 from gateway.s3.listing import (
     Folding,
